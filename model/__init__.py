@@ -1,0 +1,1 @@
+"""Sequence models over clicks: contract, training, evaluation, export and the serving engine."""

@@ -1,0 +1,1 @@
+"""The stream: from a click's bytes on Kafka to predictions and anomaly verdicts."""

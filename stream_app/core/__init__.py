@@ -1,0 +1,1 @@
+"""Pure functions from bytes to outputs: no clock, no network, no files, no randomness of its own."""
