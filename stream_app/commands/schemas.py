@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from stream_app.invocation import ExitCode
 from stream_app.schemas import breaks, encode, schemas
 
 
-def schemas_command(
+def command(
     out: Annotated[Path, typer.Option(help="Folder of the schemas, one TOPIC.json each.")] = Path(
         "deploy/schemas"
     ),
@@ -39,7 +40,7 @@ def schemas_command(
                 f" meant, run: clickahead schemas --out {out}",
                 err=True,
             )
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
         typer.echo(f"{len(generated)} schemas in {out} are up to date")
         return
     if broken and not allow_breaking:
@@ -48,7 +49,7 @@ def schemas_command(
             " --allow-breaking if nobody relies on the old form.",
             err=True,
         )
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     out.mkdir(parents=True, exist_ok=True)
     for topic in committed.keys() - generated.keys():
         (out / f"{topic}.json").unlink()

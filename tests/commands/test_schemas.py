@@ -5,11 +5,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from stream_app.commands.schemas import schemas_command
+from stream_app.commands.schemas import command
 from stream_app.core.events import TOPICS
 
 app = typer.Typer()
-app.command()(schemas_command)
+app.command()(command)
 
 
 def run(*arguments: str | Path) -> Result:
