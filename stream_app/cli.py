@@ -76,7 +76,7 @@ class Commands(TyperGroup):
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> Any:
         if extra.get("obj") is None:
-            extra["obj"] = Invocation(environ=os.environ, folder=Path.cwd())
+            extra["obj"] = Invocation(environ=os.environ, folder=Path())
         return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
