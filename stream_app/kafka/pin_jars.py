@@ -1,0 +1,34 @@
+"""Write ``jars.lock`` for a Kafka version: ``python -m stream_app.kafka.pin_jars``.
+
+Run it to move to another Kafka; everybody else installs what the list says.
+"""
+
+import hashlib
+
+import jgo
+
+from stream_app.kafka.jars import LOCK_FILE, Jar
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+LOG_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
+
+
+def pin() -> tuple[Jar, ...]:
+    """The jars of Kafka and of its log binding, as Maven resolves them today."""
+    # Two calls: resolved together, the versions that log4j's POM manages win, and kafka-clients
+    # comes out as 3.9.1.
+    artifacts = jgo.resolve(KAFKA) + jgo.resolve(LOG_BINDING)[:1]
+    jars = []
+    for artifact in artifacts:
+        content = artifact.resolve().read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        jars.append(
+            Jar(digest, len(content), artifact.groupId, artifact.artifactId, artifact.version)
+        )
+    return tuple(jars)
+
+
+if __name__ == "__main__":
+    LOCK_FILE.write_text(
+        "".join(f"{jar.sha256} {jar.size_bytes} {jar.coordinate}\n" for jar in pin()), "ascii"
+    )

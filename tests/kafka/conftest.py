@@ -1,0 +1,35 @@
+"""A real Kafka for the tests of a session, and names that keep the tests apart."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream_app.kafka.embedded import EmbeddedKafka
+from stream_app.kafka.jars import JarsError, cache_root, ensure_jars
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    """The folder with Kafka's jars. Without network the tests are skipped, but never in CI."""
+    try:
+        return ensure_jars(cache_root(os.environ, Path.home()))
+    except JarsError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a running single-node Kafka."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), kafka_jars) as cluster:
+        yield cluster.bootstrap_servers
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix for the test's topics, groups and transactional ids: nobody else's."""
+    return f"test-{uuid.uuid4().hex[:12]}."
