@@ -1,1 +1,1 @@
-"""Pure functions from bytes to outputs: no clock, no network, no files, no randomness of its own."""
+"""Pure functions from bytes to outputs: no clock, no network, no files, no randomness."""

@@ -142,7 +142,7 @@ class HeaderValue(msgspec.Struct, frozen=True):
 
 
 class RejectedRecord(msgspec.Struct, frozen=True):
-    """``clickahead.rejected``: the record as it came, up to 64 KiB of it, and why it was refused."""
+    """``clickahead.rejected``: the record as it came, cut at 64 KiB, and why it was refused."""
 
     reason: Reason
     detail: str

@@ -1,0 +1,251 @@
+"""Pass 1, in offset order: what becomes of each record, and which session closes it makes due.
+
+Owns what needs no model: duplicates, lateness, the watermark, sessions, room for new users. Stops
+early where it would have to drop a user whose events of this batch are not played yet.
+"""
+
+import numpy as np
+
+from model.spec import Engine, item_hash
+from stream_app.core.batch import EventBatch
+from stream_app.core.calibration import mix
+from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
+from stream_app.core.entries import Entry, Eviction, Expectation, Refusal, SessionEnd, StepAt, Steps
+from stream_app.core.store import PartitionStore
+from stream_app.core.window import times_ms
+
+EXPIRY_BUCKET_MS = 3_600_000
+# The share of unknown items is judged over the last one to two thousand item events.
+VOCABULARY_HORIZON, VOCABULARY_MIN_EVENTS = 2048, 32
+_LOW_32, _LOW_48 = (1 << 32) - 1, (1 << 48) - 1
+
+
+class Admission:
+    """Pass 1 over a part of a batch; ``entries`` and ``steps`` are its result."""
+
+    def __init__(
+        self, batch: EventBatch, cleaned: list[Cleaned], store: PartitionStore, engine: Engine
+    ) -> None:
+        self.batch, self.store = batch, store
+        self.entries: list[Entry] = []
+        self.steps = Steps()
+        self.duplicates = self.heartbeats = 0
+        self._cleaned = cleaned
+        self._vocabulary, self._spec = engine.vocabulary, engine.spec
+        self._action_codes = {name: code for code, name in enumerate(engine.spec.actions)}
+        self._pending: dict[int, list[int]] = {}  # row -> its steps of this pass
+        self._touched: set[int] = set()  # rows that entries of this pass refer to
+
+    def run(self, start: int) -> int:
+        """Admit records from ``start`` on; the index of the first one left for the next pass."""
+        for i in range(start, len(self._cleaned)):
+            if not self._admit(i):
+                return i
+        return len(self._cleaned)
+
+    def _admit(self, i: int) -> bool:
+        cleaned = self._cleaned[i]
+        if isinstance(cleaned, Rejected):
+            self.entries.append(Refusal(i, cleaned))
+            return True
+        if isinstance(cleaned, Heartbeat):
+            if not self._advance_watermark(i, cleaned.at_ms):
+                return False
+            self.heartbeats += 1
+            return True
+        return self._admit_click(i, cleaned)
+
+    def _admit_click(self, i: int, click: Click) -> bool:
+        store = self.store
+        pseudonym = store.pseudonym(click.user_id)
+        row = store.slots.get(pseudonym)
+        if click.event_id is None:
+            id_hash = mix(self.batch.offsets[i]) & _LOW_48
+        else:
+            id_hash = store.event_hash(click.event_id)
+            if row is not None and self._seen(row, id_hash):
+                self.duplicates += 1
+                return True
+        late = self._lateness(row, click.at_ms)
+        if late is not None:
+            self.entries.append(Refusal(i, late))
+            return True
+        if not self._advance_watermark(i, click.at_ms):
+            return False
+        row = store.slots.get(pseudonym)  # the watermark may have expired the user
+        if row is None:
+            if store.is_full():
+                victim = store.oldest()
+                if store.slots[victim] in self._touched:
+                    return False
+                self._evict(i, victim)
+            row = store.add(pseudonym)
+        self._step(i, click, pseudonym, row, id_hash)
+        return True
+
+    def _seen(self, row: int, id_hash: int) -> bool:
+        """Whether the ring, as it is after the steps of this pass, holds the event id."""
+        store, length = self.store, self._spec.ring_length
+        pending = self._pending.get(row, [])
+        if any(self.steps.id_hash[k] == id_hash for k in pending[-length:]):
+            return True
+        ring = store.columns["ring"][row]
+        filled = int(store.columns["used"][row])
+        for place in np.flatnonzero(ring["id_low"][:filled] == id_hash & _LOW_32).tolist():
+            if int(ring["id_high"][place]) == id_hash >> 32 and self._survives(row, place):
+                return True
+        return False
+
+    def _survives(self, row: int, place: int) -> bool:
+        """Whether the steps of this pass leave a place of the ring as it is."""
+        start = int(self.store.columns["next"][row])
+        return (place - start) % self._spec.ring_length >= len(self._pending.get(row, []))
+
+    def _lateness(self, row: int | None, at_ms: int) -> Rejected | None:
+        allowed = self.store.config.allowed_lateness_ms
+        behind = self.store.record.watermark_ms - at_ms
+        if behind > allowed:
+            return Rejected("late", f"{behind} ms behind the partition; at most {allowed}")
+        if row is None or at_ms >= int(self.store.columns["last_event_ms"][row]):
+            return None
+        pending = self._pending.get(row, [])
+        filled = int(self.store.columns["used"][row])
+        if filled + len(pending) < self._spec.ring_length:
+            return None
+        times = times_ms(self.store.rows[row : row + 1])[0].tolist()[:filled]
+        kept = [at for place, at in enumerate(times) if self._survives(row, place)]
+        kept += [self.steps.at_ms[k] for k in pending[-self._spec.ring_length :]]
+        if at_ms < min(kept):
+            return Rejected("late", "older than everything that is kept of the user")
+        return None
+
+    def _advance_watermark(self, i: int, at_ms: int) -> bool:
+        """Move the watermark, close what is due, expire who is idle; False: cut here."""
+        store, record = self.store, self.store.record
+        if at_ms > record.watermark_ms:
+            record.watermark_ms = at_ms
+            while (due := store.pop_due(at_ms)) is not None:
+                deadline_ms, pseudonym, row = due
+                self._end_session(i, pseudonym, row, deadline_ms)
+        bucket = record.watermark_ms // EXPIRY_BUCKET_MS
+        if bucket == record.expiry_bucket:
+            return True
+        idle = store.idle_since(record.watermark_ms - store.config.user_ttl_ms)
+        if any(store.slots[pseudonym] in self._touched for pseudonym in idle):
+            return False
+        for pseudonym in idle:
+            self._evict(i, pseudonym)
+        record.expiry_bucket = bucket
+        return True
+
+    def _end_session(self, i: int, pseudonym: bytes, row: int, at_ms: int) -> None:
+        self.entries.append(self._session_end(i, pseudonym, row, at_ms))
+        self.store.columns["session_open"][row] = 0
+        self.store.mark(pseudonym)
+        self._touched.add(row)
+
+    def _session_end(self, i: int, pseudonym: bytes, row: int, at_ms: int) -> SessionEnd:
+        column = self.store.columns
+        pending = self._pending.get(row)
+        return SessionEnd(
+            i,
+            pseudonym,
+            row,
+            at_ms,
+            int(column["last_offset"][row]),
+            int(column["session_events"][row]),
+            pending[-1] if pending else -1,
+            float(column["close_surprise"][row]),
+            Expectation(
+                column["expected_action"][row].tolist(),
+                column["expected_action_logp"][row].tolist(),
+            ),
+        )
+
+    def _evict(self, i: int, pseudonym: bytes) -> None:
+        """Drop a user whom no entry of this pass refers to."""
+        store, row = self.store, self.store.slots[pseudonym]
+        at_ms = store.record.watermark_ms
+        is_open = bool(store.columns["session_open"][row])
+        session = self._session_end(i, pseudonym, row, at_ms) if is_open else None
+        offset = int(store.columns["last_offset"][row])
+        alert = store.alert(row)
+        self.entries.append(Eviction(i, pseudonym, at_ms, offset, alert, session))
+        store.remove(pseudonym)
+
+    def _step(self, i: int, click: Click, pseudonym: bytes, row: int, id_hash: int) -> None:
+        store, column, steps = self.store, self.store.columns, self.steps
+        last_ms, is_first = int(column["last_event_ms"][row]), not column["events_total"][row]
+        session_hash = 0 if click.session_id is None else store.event_hash(click.session_id)
+        starts = is_first or self._starts_session(row, click.at_ms, last_ms, session_hash)
+        if starts:
+            self._start_session(i, click.at_ms, pseudonym, row, session_hash)
+        now_ms = click.at_ms if is_first else max(last_ms, click.at_ms)
+        counts = is_first or (starts and self._spec.reset_at_session)
+        pending = self._pending.setdefault(row, [])
+        steps.gap_ms.append(-1 if counts else max(click.at_ms - last_ms, 0))
+        steps.round.append(len(pending))
+        steps.source_item.append(int(column["last_item"][row]))
+        column["last_event_ms"][row] = now_ms
+        column["last_offset"][row] = self.batch.offsets[i]
+        column["session_open"][row] = 1
+        column["session_events"][row] += 1
+        column["events_total"][row] += 1
+        if click.item_id is not None:
+            column["last_item"][row] = item_hash(click.item_id)
+        pending.append(len(steps.row))
+        self.entries.append(StepAt(len(steps.row)))
+        steps.batch_row.append(i)
+        steps.row.append(row)
+        steps.at_ms.append(click.at_ms)
+        steps.now_ms.append(now_ms)
+        steps.dwell_ms.append(-1 if click.dwell_ms is None else click.dwell_ms)
+        steps.position.append(int(column["session_events"][row]))
+        steps.total.append(int(column["events_total"][row]))
+        steps.starts.append(starts)
+        steps.item.append(self._vocabulary.code(click.item_id))
+        steps.action.append(self._action_codes.get(click.action, 1))
+        steps.item_hash.append(0 if click.item_id is None else item_hash(click.item_id))
+        steps.id_hash.append(id_hash)
+        steps.fallback.append(self._is_out_of_vocabulary(click, steps.item[-1]))
+        steps.click.append(click)
+        steps.pseudonym.append(pseudonym)
+        self._touched.add(row)
+        store.touch(pseudonym)
+        store.set_timer(pseudonym, row)
+
+    def _starts_session(self, row: int, at_ms: int, last_ms: int, session_hash: int) -> bool:
+        """A late event never starts a session: its own may be over, or another one running."""
+        if at_ms < last_ms:
+            return False
+        if session_hash:
+            return session_hash != int(self.store.columns["session_hash"][row])
+        return at_ms - last_ms >= self._spec.session_gap_ms
+
+    def _start_session(
+        self, i: int, at_ms: int, pseudonym: bytes, row: int, session_hash: int
+    ) -> None:
+        column = self.store.columns
+        if column["session_open"][row]:
+            self._end_session(i, pseudonym, row, at_ms)
+        column["session_hash"][row] = session_hash
+        column["session_started_ms"][row] = at_ms
+        column["session_events"][row] = 0
+        column["sessions_total"][row] += 1
+        column["last_item"][row] = 0
+
+    def _is_out_of_vocabulary(self, click: Click, code: int) -> bool:
+        """Whether most of the partition's recent items are unknown, this one included."""
+        record = self.store.record
+        if click.item_id is not None:
+            if code < self._spec.item_count:
+                record.known_items += 1
+            else:
+                record.unknown_items += 1
+            items = record.known_items + record.unknown_items
+            if items >= VOCABULARY_HORIZON:
+                record.known_items //= 2
+                record.unknown_items //= 2
+            is_judged = items >= VOCABULARY_MIN_EVENTS
+            record.out_of_vocabulary = is_judged and record.unknown_items > record.known_items
+        return record.out_of_vocabulary

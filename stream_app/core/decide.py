@@ -1,0 +1,171 @@
+"""Pass 3, in offset order: verdicts, the fallback's learning, and the records that go out."""
+
+from hashlib import blake2b
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+
+from model.spec import Engine, ModelSpec
+from stream_app.core.batch import EventBatch, OutputBatch, Record, Route
+from stream_app.core.clean import Rejected
+from stream_app.core.entries import Entry, Eviction, Refusal, SessionEnd, StepAt, Steps
+from stream_app.core.events import (
+    Anomaly,
+    HeaderValue,
+    Prediction,
+    RankedItem,
+    RejectedRecord,
+    Source,
+    Verdict,
+)
+from stream_app.core.judge import Happening, Judge
+from stream_app.core.rounds import Results
+from stream_app.core.store import PartitionStore
+
+MAX_REJECTED_BYTES = 65_536
+_MAX_HEADERS, _MAX_HEADER_BYTES = 32, 1024
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Decider:
+    """Turns the entries of one part of a batch into records of ``out``."""
+
+    def __init__(
+        self,
+        batch: EventBatch,
+        store: PartitionStore,
+        engine: Engine,
+        route: Route,
+        steps: Steps,
+        results: Results,
+        out: OutputBatch,
+    ) -> None:
+        self._batch, self._store, self._route, self._out = batch, store, route, out
+        self._engine, self._spec = engine, engine.spec
+        self._steps, self._results = steps, results
+        self._judge = Judge(batch, store, engine, steps, results, self._announce)
+        self._items = _probabilities(results.top_logp)
+        self._actions = _probabilities(results.action_logp)
+        self._next_ms = _expected_gap_ms(results, engine.spec)
+
+    def decide(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, StepAt):
+                self._step(entry.number)
+            elif isinstance(entry, Refusal):
+                self._refuse(entry.batch_row, entry.rejected)
+            elif isinstance(entry, SessionEnd):
+                self._out.closed_sessions += 1
+                self._judge.session_end(entry)
+            elif isinstance(entry, Eviction):
+                self._out.closed_sessions += entry.session is not None
+                self._judge.eviction(entry)
+
+    def _step(self, k: int) -> None:
+        steps, batch = self._steps, self._batch
+        i, click, pseudonym = steps.batch_row[k], steps.click[k], steps.pseudonym[k]
+        offset = batch.offsets[i]
+        source = Source(batch.topic, batch.partition, offset)
+        event_id = click.event_id or f"{batch.topic}-{batch.partition}-{offset}"
+        if click.item_id is not None and steps.item[k] >= self._spec.item_count:
+            self._store.transitions.learn(steps.source_item[k], click.item_id, offset)
+        verdict = self._judge.step(k, Happening(i, pseudonym, event_id, source, click.at_ms))
+        prediction = self._prediction(k, event_id, source, verdict)
+        self._out.predictions.append(Record(i, pseudonym.hex().encode(), _encode(prediction)))
+        self._out.outcomes["predicted"] += 1
+
+    def _prediction(self, k: int, event_id: str, source: Source, verdict: Verdict) -> Prediction:
+        names, results = self._spec.actions, self._results
+        is_fallback = self._steps.fallback[k]
+        return Prediction(
+            event_id=event_id,
+            user=self._steps.pseudonym[k].hex(),
+            source=source,
+            at_ms=self._steps.at_ms[k],
+            revision=0,
+            model=self._engine.version,
+            arm=self._route.arm,
+            as_of=self._route.as_of,
+            items=self._fallback(k) if is_fallback else self._ranked(k),
+            actions=dict(zip(names, self._actions[k], strict=True)),
+            cart=_head(float(results.cart[k]), "cart" in names),
+            purchase=_head(float(results.purchase[k]), "purchase" in names),
+            next_event_ms=self._next_ms[k] if self._spec.gap_edges_ms else None,
+            anomaly=verdict,
+            fallback="out_of_vocabulary" if is_fallback else None,
+        )
+
+    def _ranked(self, k: int) -> list[RankedItem]:
+        items = self._engine.vocabulary.items
+        codes = self._results.top_items[k].tolist()
+        return [RankedItem(items[c], p) for c, p in zip(codes, self._items[k], strict=True)]
+
+    def _fallback(self, k: int) -> list[RankedItem]:
+        self._out.fallbacks += 1
+        if not self._store.record.said_out_of_vocabulary:
+            self._store.record.said_out_of_vocabulary = True
+            self._out.notices.append("out_of_vocabulary")
+        source = self._steps.item_hash[k] or self._steps.source_item[k]
+        ranked = self._store.transitions.rank(source, self._spec.top_k)
+        return [RankedItem(item, round(share, 6)) for item, share in ranked]
+
+    def _refuse(self, i: int, rejected: Rejected) -> None:
+        out, batch = self._out, self._batch
+        record = rejected_record(batch, i, rejected)
+        out.rejected.append(Record(i, record.key, _encode(record)))
+        out.outcomes["rejected"] += 1
+        out.reject_reasons[rejected.reason] = out.reject_reasons.get(rejected.reason, 0) + 1
+
+    def _announce(self, batch_row: int, anomaly: Anomaly) -> None:
+        record = Record(batch_row, anomaly.user.encode(), _encode(anomaly))
+        self._out.anomalies.append(record)
+        if anomaly.phase == "open":
+            self._out.flags[anomaly.kind] = self._out.flags.get(anomaly.kind, 0) + 1
+
+
+def rejected_record(batch: EventBatch, i: int, rejected: Rejected) -> RejectedRecord:
+    """The dead letter of a record: whole up to 64 KiB, cut with its hash beyond that."""
+    key, value = batch.keys[i], batch.values[i]
+    headers = [
+        HeaderValue(name[:128], content[:_MAX_HEADER_BYTES])
+        for name, content in batch.headers[i][:_MAX_HEADERS]
+    ]
+    return RejectedRecord(
+        reason=rejected.reason,
+        detail=rejected.detail,
+        topic=batch.topic,
+        partition=batch.partition,
+        offset=batch.offsets[i],
+        timestamp_ms=batch.timestamps_ms[i],
+        key=None if key is None else key[:1024],
+        key_size=len(key or b""),
+        value=None if value is None else value[:MAX_REJECTED_BYTES],
+        value_size=len(value or b""),
+        value_blake2b=blake2b(value or b"", digest_size=16).hexdigest(),
+        headers=headers,
+    )
+
+
+def _head(probability: float, is_known: bool) -> float | None:
+    """A head's probability; None where training never saw the action."""
+    return round(min(max(probability, 0.0), 1.0), 6) if is_known else None
+
+
+def _probabilities(logp: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> list[list[float]]:
+    """Six decimals of exp, rows as lists [N][.]."""
+    clipped = np.minimum(np.exp(logp.astype(np.float64)), 1.0)
+    rows: list[list[float]] = np.round(clipped, 6).tolist()
+    return rows
+
+
+def _expected_gap_ms(results: Results, spec: ModelSpec) -> list[float]:
+    """Expected time to the next event [N]: interval probabilities times the intervals' middles."""
+    edges = [0, *spec.gap_edges_ms]
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+    # The last interval is open: half its lower edge beyond it.
+    middles.append(edges[-1] * 1.5)
+    shares = np.exp(results.gap_logp.astype(np.float64))  # [N, G-1]
+    expected: list[float] = np.round((shares * np.array(middles)).sum(axis=1), 1).tolist()
+    return expected

@@ -1,0 +1,127 @@
+"""What the model sees of an event besides its item: behaviour in the window, and time.
+
+Every value comes from integer counts, exact divisions and lookup tables, so that a row has the same
+bits in a batch of one and in a batch of a thousand.
+"""
+
+from math import cos, pi, sin
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from model.spec import ModelSpec, SpecError
+from stream_app.core.state import Rows
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday, Monday is 0
+
+TIME_FEATURES = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
+BEHAVIOUR_FEATURES = ("dwell", "interval", "burst", "repeat_share", "session_position")
+SHARE_PREFIX = "share_"
+
+# Log-spaced interval edges: 1 s to a month for gaps, counts for bursts and positions.
+GAP_EDGES_MS: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000, 60_000, 180_000, 600_000, 1_800_000)
+GAP_EDGES_MS += (3_600_000, 6 * HOUR_MS, DAY_MS, 3 * DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
+_DURATION_EDGES_MS = np.array(GAP_EDGES_MS, np.int64)
+_COUNT_EDGES = np.array((1, 2, 3, 5, 8, 13, 21, 34), np.int64)
+
+_HOUR = np.array([(sin(2 * pi * h / 24), cos(2 * pi * h / 24)) for h in range(24)], np.float32)
+_WEEKDAY = np.array([(sin(2 * pi * d / 7), cos(2 * pi * d / 7)) for d in range(7)], np.float32)
+
+
+def names(actions: tuple[str, ...]) -> tuple[str, ...]:
+    """Every feature that can be asked for with these actions."""
+    shares = tuple(SHARE_PREFIX + action for action in actions[1:])
+    return TIME_FEATURES + BEHAVIOUR_FEATURES + shares
+
+
+def check(spec: ModelSpec) -> None:
+    """SpecError when the spec asks for a feature that does not exist."""
+    unknown = sorted(set(spec.features) - set(names(spec.actions)))
+    if unknown:
+        raise SpecError(
+            f"unknown features {', '.join(unknown)}; known are {', '.join(names(spec.actions))}"
+        )
+
+
+def gap_codes(gap_ms: npt.NDArray[np.int64], spec: ModelSpec) -> npt.NDArray[np.int32]:
+    """Codes of gaps [B]: 0 where there is no previous event (negative gap), else 1 + interval."""
+    edges = np.array(spec.gap_edges_ms, np.int64)
+    codes = 1 + np.searchsorted(edges, gap_ms, side="right")
+    return np.where(gap_ms < 0, 0, codes).astype(np.int32)
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """What B events bring to their features besides the ring they were just put into."""
+
+    place: npt.NDArray[np.intp]  # [B] in the ring
+    times: npt.NDArray[np.int64]  # [B, L] of the ring's events
+    inside: npt.NDArray[np.bool_]  # [B, L] which of them lie in the window, the event itself does
+    at_ms: npt.NDArray[np.int64]  # [B]
+    now_ms: npt.NDArray[np.int64]  # [B] newest event time of the user
+    dwell_ms: npt.NDArray[np.int64]  # [B], negative where the event names none
+    position: npt.NDArray[np.int64]  # [B] 1-based place in the session
+
+
+def dense(spec: ModelSpec, rows: Rows, moment: Moment, burst_ms: int) -> npt.NDArray[np.float32]:
+    """Feature rows [B, len(spec.features)] of events that lie in ``rows`` already; each counts as
+    part of its own window."""
+    out = np.zeros((len(rows), len(spec.features)), np.float32)  # [B, F]
+    if not spec.features:
+        return out
+    count = moment.inside.sum(axis=1)  # [B], at least 1
+    for column, name in enumerate(spec.features):
+        if name in TIME_FEATURES:
+            out[:, column] = _time(name, moment.at_ms)
+        elif name.startswith(SHARE_PREFIX):
+            action = spec.actions.index(name.removeprefix(SHARE_PREFIX))
+            part = (moment.inside & (rows["ring"]["action"] == action)).sum(axis=1)
+            out[:, column] = _share(part, count)
+        else:
+            out[:, column] = _behaviour(name, rows, moment, count, burst_ms)
+    return out
+
+
+def _time(name: str, at_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    is_cosine = int(name.endswith("_cos"))
+    if name.startswith("hour"):
+        cycle, place = _HOUR, (at_ms % DAY_MS) // HOUR_MS
+    else:
+        cycle, place = _WEEKDAY, (at_ms // DAY_MS + _EPOCH_WEEKDAY) % 7
+    return np.asarray(cycle[place, is_cosine])
+
+
+def _behaviour(
+    name: str, rows: Rows, moment: Moment, count: npt.NDArray[np.int64], burst_ms: int
+) -> npt.NDArray[np.float32]:
+    inside, times = moment.inside, moment.times
+    match name:
+        case "dwell":
+            dwell = _scaled(moment.dwell_ms, _DURATION_EDGES_MS)
+            return np.where(moment.dwell_ms < 0, np.float32(0), dwell)
+        case "interval":
+            first = np.where(inside, times, np.int64(1 << 62)).min(axis=1)
+            span = np.where(inside, times, 0).max(axis=1) - first
+            return _scaled(span // np.maximum(count - 1, 1), _DURATION_EDGES_MS)
+        case "burst":
+            recent = inside & (times > moment.now_ms[:, None] - burst_ms)
+            return _scaled(recent.sum(axis=1), _COUNT_EDGES)
+        case "repeat_share":
+            item = rows["ring"]["item"]  # [B, L]
+            own = item[np.arange(len(rows)), moment.place][:, None]
+            same = (inside & (item == own) & (own != 0)).sum(axis=1)
+            return _share(np.maximum(same - 1, 0), count)
+        case _:
+            return _scaled(moment.position, _COUNT_EDGES)
+
+
+def _scaled(values: npt.NDArray[np.int64], edges: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Place of each value among log-spaced edges, from 0 to 1."""
+    place = np.searchsorted(edges, values, side="right")
+    return (place / len(edges)).astype(np.float32)
+
+
+def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    return (part / whole).astype(np.float32)
