@@ -1,0 +1,54 @@
+"""What lies in a model's folder for serving: the graph, its description and the calibration."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from model.checkpoint import write_atomically
+from model.spec import ModelSpec
+
+STEP_FILE = "step.json"
+GRAPH_FILE = "step.onnx"
+CALIBRATION_FILE = "calibration.safetensors"
+
+GRAPH_FORMAT = 1
+MAX_GRAPH_BYTES = (1 << 31) - 1  # protobuf takes no larger message
+
+ScanName = Literal["exact", "int8"]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``step.json``: which graph file, of which model, with which scan, and what was measured."""
+
+    format: int
+    fingerprint: str  # of the weights, the spec and the vocabulary: Engine.fingerprint
+    graph_digest: str  # of the bytes of ``step.onnx``
+    scan: ScanName
+    initial_log_z: float  # log normaliser under the memory of a user who has done nothing
+    measured: dict[str, Any] = {}
+
+
+def score_columns(spec: ModelSpec) -> dict[str, int]:
+    """Names and widths of the parts of a row of the graph's output ``scores``, in their order."""
+    return {
+        "item_surprise": 1,
+        "action_surprise": 1,
+        "log_z": 1,
+        "top_logp": spec.top_k,
+        "action_logp": len(spec.actions),
+        "intent": 2,
+        "gap_logp": spec.gap_count - 1,
+    }
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def save_step(directory: Path, step: Step, graph: bytes) -> None:
+    """Write a graph and its description; the description last, so that a cut leaves no mix."""
+    write_atomically(directory / GRAPH_FILE, graph)
+    text = msgspec.json.format(msgspec.json.encode(step), indent=2)
+    write_atomically(directory / STEP_FILE, text + b"\n")
