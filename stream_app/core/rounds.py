@@ -51,12 +51,13 @@ class Results(msgspec.Struct, frozen=True):
 def advance(steps: Steps, store: PartitionStore, engine: Engine) -> Results:
     """Play the steps; writes windows and memories of their users into the store."""
     results = _empty(len(steps.row), engine.spec)
+    if not steps.row:
+        return results
     columns = _columns(steps)
     order = np.argsort(columns["round"], kind="stable")
-    rounds = columns["round"][order]
-    starts = np.flatnonzero(np.diff(rounds, prepend=-1)).tolist()
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        _round(order[start:end], columns, store, engine, results)
+    ends = np.flatnonzero(np.diff(columns["round"][order])) + 1
+    for group in np.split(order, ends):
+        _round(group, columns, store, engine, results)
     return results
 
 

@@ -1,0 +1,109 @@
+"""Small hostile streams for the laws of the core, and one way to play them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from model.spec import Engine
+from stream_app.core.batch import EventBatch, OutputBatch, Route
+from stream_app.core.config import CoreConfig
+from stream_app.core.pipeline import play
+from stream_app.core.store import PartitionStore
+
+START_MS = 1_700_000_000_000
+KEY = b"0123456789abcdef"
+TOPIC = "clickahead.events"
+# A rate of 0.4 needs 25 scores only, so alerts open and close within a short stream.
+CONFIG = CoreConfig(pseudonym_key=KEY, reservoir_size=256, alert_rate=0.4)
+
+ACTIONS = ["view", "cart", "purchase", "search", "Add_To_Cart", "unheard of", "_close", None]
+_MINUTE_MS = 60_000
+
+
+@st.composite
+def clicks(draw: st.DrawFn, users: int = 4, items: int = 40) -> bytes:
+    """A valid click: few users, repeated event ids, known and unknown items, any order of time."""
+    event: dict[str, Any] = {
+        "user_id": f"u{draw(st.integers(0, users - 1))}",
+        "timestamp": START_MS + draw(st.integers(0, 240)) * _MINUTE_MS + draw(st.integers(0, 999)),
+        "item_id": draw(st.sampled_from([None, *(f"i{n}" for n in range(items))])),
+        "event_type": draw(st.sampled_from(ACTIONS)),
+        "session_id": draw(st.sampled_from([None, None, None, "s1", "s2"])),
+        "event_id": draw(st.one_of(st.none(), st.integers(0, 30).map(lambda n: f"e{n}"))),
+        "dwell_ms": draw(st.one_of(st.none(), st.integers(-5, 10**7))),
+    }
+    return json.dumps({name: value for name, value in event.items() if value is not None}).encode()
+
+
+def heartbeats() -> st.SearchStrategy[bytes]:
+    days = st.sampled_from([0, 1, 2, 3, 45])
+    return days.map(
+        lambda n: msgspec.json.encode(
+            {"event_type": "_heartbeat", "timestamp": START_MS + n * 86_400_000}
+        )
+    )
+
+
+def records() -> st.SearchStrategy[bytes | None]:
+    """Mostly clicks, some heartbeats, some rubbish."""
+    rubbish = st.one_of(st.none(), st.binary(max_size=40), st.just(b'{"user_id":"u1"}'))
+    return st.one_of(clicks(), clicks(), clicks(), clicks(), heartbeats(), rubbish)
+
+
+def event_batch(values: Sequence[bytes | None], first_offset: int = 0) -> EventBatch:
+    n = len(values)
+    return EventBatch(
+        topic=TOPIC,
+        partition=0,
+        offsets=range(first_offset, first_offset + n),
+        timestamps_ms=[-1] * n,
+        keys=[None] * n,
+        values=values,
+        headers=[()] * n,
+        next_offset=first_offset + n,
+    )
+
+
+def played(
+    values: Sequence[bytes | None],
+    cuts: Sequence[int],
+    engine: Engine,
+    config: CoreConfig = CONFIG,
+    crashes: Sequence[int] = (),
+) -> tuple[dict[str, list[tuple[bytes | None, bytes]]], dict[bytes, bytes], OutputBatch]:
+    """Play a stream cut at ``cuts``; after the batches whose number is in ``crashes`` the store is
+    rebuilt from its changelog. Returns outputs by topic, the compacted changelog, the sums."""
+    store, changelog = PartitionStore(0, engine, config), dict[bytes, bytes]()
+    outputs: dict[str, list[tuple[bytes | None, bytes]]] = {
+        name: [] for name in ("predictions", "anomalies", "rejected")
+    }
+    total = OutputBatch()
+    bounds = [0, *sorted(cuts), len(values)]
+    for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        batch = event_batch(values[start:end], start)
+        out = play(batch, store, {engine.version: engine}, Route(engine.version))
+        for name, kept in outputs.items():
+            kept.extend((record.key, record.value) for record in getattr(out, name))
+        for outcome, count in out.outcomes.items():
+            total.outcomes[outcome] += count
+        compact(changelog, store.take_changes())
+        if number in crashes:
+            store = PartitionStore(0, engine, config)
+            store.restore(changelog.items())
+            store.recovered()
+    return outputs, changelog, total
+
+
+def compact(changelog: dict[bytes, bytes], changes: Sequence[tuple[bytes, bytes | None]]) -> None:
+    """What Kafka's compaction leaves: the newest value of each key."""
+    for key, value in changes:
+        changelog.pop(key, None)
+        if value is not None:
+            changelog[key] = value
+
+
+def decoded(records: Sequence[tuple[bytes | None, bytes]]) -> list[Mapping[str, Any]]:
+    return [json.loads(value) for _, value in records]
