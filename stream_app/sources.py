@@ -10,6 +10,8 @@ from typing import ClassVar
 
 PREFIX = "CLICKAHEAD_"
 CONFIG_VARIABLE = "CLICKAHEAD_CONFIG"
+# Where downloads are kept: known before any setting is, by the installation too.
+CACHE_VARIABLE = "CLICKAHEAD_CACHE"
 
 # A Kubernetes Service called clickahead... gives every pod beside it such variables.
 _SERVICE_LINK = re.compile(
@@ -76,7 +78,7 @@ def from_environment(environ: Mapping[str, str], keys: Keys) -> dict[str, Given]
             given[variables[variable]] = Given(value, variable)
         elif (
             variable.startswith(PREFIX)
-            and variable != CONFIG_VARIABLE
+            and variable not in (CONFIG_VARIABLE, CACHE_VARIABLE)
             and not _is_service_link(variable, value)
         ):
             problems.append(f"{variable} is no setting; {_nearest(variable, variables)}")

@@ -1,0 +1,42 @@
+CACHE := $(or $(CLICKAHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clickahead)
+LOCK := sh deploy/install.sh uv pip compile --quiet --universal --generate-hashes --no-annotate \
+	--no-header --python-version 3.11 $(LOCK_ARGS)
+
+export PATH := $(CACHE)/promtool:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test lint format lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## install what the worker and the demo need into .venv (PYTHON=... names an interpreter)
+	@sh deploy/install.sh serve
+
+setup-dev: ## install everything: training, tests and linters too
+	@sh deploy/install.sh dev
+
+demo: setup ## run it all with a click stream and show it live (DEMO_ARGS="--seconds 60 --plain")
+	@.venv/bin/clickahead demo $(DEMO_ARGS)
+
+test: lint ## run all linters and tests, those against a real Kafka too (TEST_ARGS="-k window")
+	@sh deploy/promtool.sh "$(CACHE)/promtool"
+	.venv/bin/pytest $(TEST_ARGS)
+
+lint: setup-dev ## check style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: setup-dev ## rewrite the sources in the project's style
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: ## renew the lock files (LOCK_ARGS=--upgrade takes newer versions)
+	printf 'uv\nhatchling\neditables\n' | $(LOCK) -o deploy/bootstrap.lock -
+	$(LOCK) -o requirements.lock pyproject.toml
+	$(LOCK) -o requirements-dev.lock -c requirements.lock --extra train --extra dev pyproject.toml
+
+clean: ## remove .venv and what tools left behind, not the cache
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
