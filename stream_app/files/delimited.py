@@ -63,15 +63,15 @@ def records(lines: Iterable[bytes], delimiter: str, width: int) -> Iterator[list
         except UnicodeDecodeError:
             row = []
         if row is None:
-            row = _continued(line, following, put_back, delimiter)
+            row = _continued(line, following, put_back, delimiter, width)
         yield row if len(row) == width else line.removesuffix(b"\r")
 
 
 def _continued(
-    line: bytes, following: Iterator[bytes], put_back: deque[bytes], delimiter: str
+    line: bytes, following: Iterator[bytes], put_back: deque[bytes], delimiter: str, width: int
 ) -> list[str]:
     """The record that begins with ``line``, whose quote is open; the lines taken for it go back
-    when they do not close it, and the list is empty."""
+    when they do not complete a row, and the list is empty."""
     taken = [line]
     size = len(line)
     odd = False
@@ -90,7 +90,7 @@ def _continued(
         except UnicodeDecodeError:
             break
         if row is not None:
-            if row:
+            if len(row) == width:
                 return row
             break
         odd = False

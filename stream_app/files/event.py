@@ -1,6 +1,6 @@
 """What a reader gives for a row, and what it raises for a file that it cannot read."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from stream_app.core.events import RawClick
 
@@ -25,3 +25,5 @@ class FileEvent(NamedTuple):
 
 class FileError(ValueError):
     """A file cannot be read as clicks at all; the message says what to do."""
+
+    exit_code: ClassVar[int] = 2

@@ -24,7 +24,8 @@ class _Peek(msgspec.Struct):
 
 _peek = msgspec.json.Decoder(_Peek).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
-_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# OverflowError: an integer that JSON can hold and the encoder cannot.
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
 
 
 def names_in(head: Iterable[bytes]) -> list[str]:

@@ -67,7 +67,10 @@ def event_of(value: dict[str, Any]) -> FileEvent:
 
 
 def number(cell: Any) -> Any:
-    """Text that is a finite number as that number; anything else as it is."""
+    """Text that is a finite number as that number; anything else as it is, but for what JSON has
+    no number for: NaN is a missing value, an infinity its name, which the stream refuses."""
+    if isinstance(cell, float) and not isfinite(cell):
+        return None if cell != cell else str(cell)
     if not isinstance(cell, str) or not cell.isascii() or "_" in cell:
         return cell
     if cell.isdigit() and len(cell) < 19:
