@@ -82,10 +82,10 @@ find_uv() {
     printf '%s\n' "$uv"
 }
 
-# What decides over the content of .venv; the path too, for its scripts do not survive a move.
+# What decides over the content of .venv.
 inputs_of() {
-    pwd
     cat "$1" deploy/bootstrap.lock pyproject.toml | cksum
+    pwd
 }
 
 is_installed() {
@@ -95,8 +95,10 @@ is_installed() {
 install() {
     lock=$1 stamp=$2
     ! is_installed "$lock" "$stamp" || return 0
-    if ! is_new_enough $venv; then
-        [ ! -e .venv ] || printf 'clickahead: .venv has no working Python; making it anew\n' >&2
+    # The scripts in .venv name their interpreter by its path and do not survive a move.
+    moved=$(cat .venv/.serve .venv/.dev 2>/dev/null | grep / | grep -vxF "$(pwd)" || true)
+    if [ -n "$moved" ] || ! is_new_enough $venv; then
+        [ ! -e .venv ] || printf 'clickahead: .venv does not work here any more; making it anew\n' >&2
         interpreter=$(find_python)
         rm -rf .venv
     fi
