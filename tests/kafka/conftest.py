@@ -1,8 +1,10 @@
 """A real Kafka for the tests of a session, and names that keep the tests apart."""
 
 import os
+import shutil
+import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,22 @@ def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def topic_prefix() -> str:
     """A prefix for the test's topics, groups and transactional ids: nobody else's."""
     return f"test-{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture(scope="session")
+def openssl() -> Callable[[str], None]:
+    """Runs ``openssl ARGUMENTS``, of the Debian package that ca-certificates needs as well."""
+    program = shutil.which("openssl")
+    if program is None:
+        message = "The openssl command is missing. Install the package openssl."
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+
+    def run(arguments: str) -> None:
+        subject = ["-subj", "/CN=test"] if arguments.startswith("req ") else []
+        subprocess.run(  # noqa: S603
+            [program, *arguments.split(), *subject], check=True, capture_output=True
+        )
+
+    return run
