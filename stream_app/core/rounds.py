@@ -32,6 +32,7 @@ _OWNED += ("anchor", "anchor_log_z", "anchor_at")
 class Results(msgspec.Struct, frozen=True):
     """What the rounds found, by step [N]."""
 
+    dense: Floats  # [N, F] features of the event
     score: Floats  # [N] largest surprise in the window, nats
     item_surprise: Floats  # [N]
     action_surprise: Floats  # [N]
@@ -88,6 +89,7 @@ def _round(
         features.gap_codes(event["gap_ms"], spec),
         features.dense(spec, rows, moment, store.config.burst_ms),
     )
+    results.dense[steps] = tokens.dense
     step = engine.advance(tokens, _memory(rows, event["starts"], engine))
     surprise = np.minimum(step.item_surprise + step.action_surprise, _MAX_SURPRISE)
     rows["ring"]["surprise"][lane, place] = surprise
@@ -159,6 +161,7 @@ def _empty(n: int, spec: ModelSpec) -> Results:
         return np.zeros((n, width), np.int32)
 
     return Results(
+        dense=floats(len(spec.features)),
         score=floats(),
         item_surprise=floats(),
         action_surprise=floats(),

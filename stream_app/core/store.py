@@ -152,7 +152,9 @@ class PartitionStore:
         self._dirty[pseudonym] = None
 
     def remove(self, pseudonym: bytes) -> None:
-        self._free.append(self.slots.pop(pseudonym))
+        row = self.slots.pop(pseudonym)
+        self.columns["sessions_total"][row] = 0
+        self._free.append(row)
         self._timer_of.pop(pseudonym, None)
         self._dirty[pseudonym] = None
 
@@ -162,8 +164,10 @@ class PartitionStore:
 
     def idle_since(self, before_ms: int) -> list[bytes]:
         """Users whose newest event is older than a time, in the order of eviction."""
-        rows = np.fromiter(self.slots.values(), np.intp, len(self.slots))
-        idle = rows[self.rows["last_event_ms"][rows] < before_ms]
+        column = self.columns
+        live = column["sessions_total"] > 0
+        idle = np.flatnonzero(live & (column["last_event_ms"] < before_ms))
+        idle = idle[np.argsort(column["last_offset"][idle])]
         return [self.pseudonyms[row] for row in idle.tolist()]
 
     def alert(self, row: int) -> Alert:
@@ -296,7 +300,7 @@ class PartitionStore:
     def _restore_user(self, pseudonym: bytes, value: bytes | None) -> None:
         if value is None:
             if pseudonym in self.slots:
-                self._free.append(self.slots.pop(pseudonym))
+                self.remove(pseudonym)
             return
         row = self.slots.get(pseudonym)
         if row is None:
