@@ -1,0 +1,106 @@
+"""How to train: one frozen object, validated once, and ``KEY=VALUE`` pairs that change it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+Settings = TypeVar("Settings", bound=msgspec.Struct)
+
+
+class ConfigError(ValueError):
+    """A training setting is unknown or out of range."""
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one training run. The defaults suit click sessions of a few hundred thousand
+    events; ``model.presets`` knows others."""
+
+    # Epochs to train, or at most to try where a tail is held out.
+    epochs: int = 7
+    # Share of the sessions, the latest ones, held out to choose the number of epochs; 0: none.
+    held_out: float = 0.0
+    # Epochs without a better MRR@20 on the tail before training stops.
+    patience: int = 2
+    # After choosing, train anew on everything for the chosen number of epochs.
+    refit: bool = True
+    batch_sequences: int = 128
+    # Bounds a batch's memory where sequences are long.
+    batch_events: int = 4_096
+    # Longer memories are cut into overlapping stretches of this many events.
+    max_length: int = 200
+    learning_rate: float = 3e-3
+    warmup_share: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    # Share of input items replaced by a random cold bucket, so that the buckets learn something.
+    cold_share: float = 0.01
+    # Weight of the action, intent and gap losses beside the item loss.
+    head_weight: float = 0.1
+    # Whether those losses stop at the hidden state; None: only where the log has one action.
+    detach_heads: bool | None = None
+    seed: int = 1
+    threads: int = 2
+    # Batches between two saved states, from which a killed run goes on.
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("epochs", 1),
+            ("patience", 1),
+            ("batch_sequences", 1),
+            ("batch_events", 1),
+            ("max_length", 2),
+            ("seed", 0),
+            ("threads", 1),
+            ("save_every", 1),
+        ):
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        for name in (
+            "held_out",
+            "input_dropout",
+            "hidden_dropout",
+            "cold_share",
+            "warmup_share",
+            "weight_decay",
+        ):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.head_weight < math.inf:
+            raise ConfigError(f"head_weight must be 0 or more and finite, got {self.head_weight}")
+
+
+def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """``["epochs=3"]`` to ``{"epochs": "3"}``; raises ConfigError for anything else."""
+    parsed: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{pair!r} is no setting; write KEY=VALUE, for example epochs=3")
+        if key.strip() in parsed:
+            raise ConfigError(f"{key.strip()} is set twice; keep one of the two")
+        parsed[key.strip()] = value.strip()
+    return parsed
+
+
+def with_settings(settings: Settings, texts: dict[str, str]) -> Settings:
+    """A copy with some fields given as text, each read as its field's type."""
+    known = {field.name: field for field in msgspec.structs.fields(settings)}
+    changes: dict[str, Any] = {}
+    for key, text in texts.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting {key!r}; the known ones are {', '.join(known)}")
+        try:
+            changes[key] = msgspec.convert(
+                "null" if text.lower() == "none" else text, known[key].type, strict=False
+            )
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{key}={text}: {error}") from None
+    return msgspec.structs.replace(settings, **changes)

@@ -1,0 +1,176 @@
+"""One training phase: epochs over a log, from any position, to the same end."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.config import TrainConfig
+from model.data import (
+    INTENTS,
+    NONE,
+    DataError,
+    Segments,
+    Targets,
+    epoch_batches,
+    segments_of,
+    targets_of,
+)
+from model.log import EventLog, Longs
+from model.nets import GruNet
+from model.objective import BatchLoss, batch_loss, columns_of
+from model.resume import Arrays
+from model.spec import Ints, ModelSpec
+
+# log-odds of an intent that the data says nothing about: as good as never.
+NEVER = -10.0
+
+
+class DivergedError(DataError):
+    """The loss became NaN or infinite."""
+
+
+class Fitting:
+    """A net, its optimizer and its data; ``step`` trains on one batch.
+
+    Every random choice is drawn from (seed, epoch, batch): no generator lives between batches.
+    """
+
+    def __init__(self, log: EventLog, spec: ModelSpec, config: TrainConfig, epochs: int) -> None:
+        self.spec, self.config, self.epochs = spec, config, epochs
+        targets = targets_of(log, spec)
+        self.item_targets = int(np.count_nonzero(targets.item != NONE))
+        self.columns = columns_of(log, targets)
+        self.segments: Segments = segments_of(log, spec, config.max_length)
+        self.detach_heads = (
+            config.detach_heads
+            if config.detach_heads is not None
+            else len(np.unique(log.action)) < 2
+        )
+        self.net = initial_net(spec, targets, config.seed)
+        self.optimizer = _optimizer(self.net, config)
+        self.rate = 0.0  # of the last batch
+
+    def batches(self, epoch: int) -> list[Longs]:
+        """Segments of each batch of an epoch."""
+        return epoch_batches(
+            self.segments.lengths,
+            self.config.batch_sequences,
+            self.config.batch_events,
+            self.config.seed,
+            epoch,
+        )
+
+    def step(
+        self,
+        epoch: int,
+        number: int,
+        batches: int,
+        batch: Longs,
+    ) -> BatchLoss:
+        """Train on batch ``number`` of the epoch's ``batches``; raises DivergedError."""
+        generator = torch.Generator()
+        generator.manual_seed(
+            int(np.random.SeedSequence([self.config.seed, epoch, number]).generate_state(1)[0])
+        )
+        self.rate = learning_rate((epoch + number / batches) / self.epochs, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = batch_loss(
+            self.net,
+            self.spec,
+            self.columns,
+            self.segments,
+            batch,
+            self.config,
+            self.detach_heads,
+            generator,
+        )
+        torch.autograd.backward(loss.total)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
+        total = loss.total.item()
+        if not (math.isfinite(total) and math.isfinite(norm.item())):
+            raise DivergedError(
+                f"the loss became {total} in epoch {epoch + 1}, batch {number + 1}, "
+                f"at a learning rate of {self.rate:g}; try --set "
+                f"learning_rate={self.config.learning_rate / 3:.2g}"
+            )
+        self.optimizer.step()
+        return loss
+
+    def state(self) -> Arrays:
+        """Weights and the optimizer's moments as arrays."""
+        arrays: Arrays = {}
+        for name, parameter in self.net.named_parameters():
+            arrays[f"net.{name}"] = parameter.detach().numpy()
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                arrays[f"{key}.{name}"] = value.numpy()
+        return arrays
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take over what ``state`` gave."""
+        with torch.no_grad():
+            for name, parameter in self.net.named_parameters():
+                parameter.copy_(torch.from_numpy(arrays[f"net.{name}"]))
+                moments = {
+                    key: torch.from_numpy(arrays[f"{key}.{name}"].copy())
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"{key}.{name}" in arrays
+                }
+                if moments:
+                    self.optimizer.state[parameter] = moments
+
+
+def learning_rate(progress: float, config: TrainConfig) -> float:
+    """One cycle (Smith & Topin 2017): up from 1/25 in half a cosine, down to 1/1000 in another.
+
+    ``progress`` is the share of all batches done, in [0, 1].
+    """
+    low, peak, end = 0.04, 1.0, 0.001
+    warm = config.warmup_share
+    if progress < warm:
+        share = low + (peak - low) * (1 - math.cos(math.pi * progress / warm)) / 2
+    else:
+        share = end + (peak - end) * (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
+    return config.learning_rate * share
+
+
+def initial_net(spec: ModelSpec, targets: Targets, seed: int) -> GruNet:
+    """A seeded net whose heads begin at the base rates of their targets.
+
+    A head that the data says nothing about stays where it begins, so it begins at a probability
+    that does no harm: absent intents at nearly 0, absent actions at the least.
+    """
+    net = GruNet(spec, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        net.action_head.bias.copy_(_log_rates(targets.action, len(spec.actions)))
+        net.gap_head.bias.copy_(_log_rates(targets.gap, spec.gap_count - 1))
+        for column in range(len(INTENTS)):
+            known = targets.intent[:, column][targets.intent[:, column] != NONE]
+            if len(known):
+                rate = (known.sum() + 0.5) / (len(known) + 1)
+                net.intent_head.bias[column] = math.log(rate / (1 - rate))
+            else:
+                net.intent_head.weight[column] = 0.0
+                net.intent_head.bias[column] = NEVER
+    return net
+
+
+def _log_rates(targets: Ints, classes: int) -> Tensor:
+    counts = np.bincount(targets[targets != NONE], minlength=classes) + 0.5
+    return torch.from_numpy(np.log(counts / counts.sum())).float()
+
+
+def _optimizer(net: GruNet, config: TrainConfig) -> torch.optim.AdamW:
+    matrices = [p for p in net.parameters() if p.ndim == 2]
+    others = [p for p in net.parameters() if p.ndim != 2]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        fused=True,
+    )

@@ -1,0 +1,74 @@
+"""Losses of the heads, and a full softmax that costs three matrix products and little memory."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.checkpoint import NORM_FLOOR
+from model.data import NONE
+
+# Logits held at once: 10 MB of them stay in the cache between the three products.
+CHUNK_FLOATS = 2_500_000
+
+
+class _CosineSoftmax(torch.autograd.Function):
+    """Gradients come with the forward pass, so that logits are made once, chunk by chunk, and
+    overwritten in place; the item table is normalised and its gradient projected in few passes."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        norms = torch.linalg.vector_norm(table, dim=1, keepdim=True).clamp_(min=NORM_FLOOR)
+        unit = table / norms  # [V, H]
+        total = queries.new_zeros(())
+        grad_queries = torch.empty_like(queries)  # [M, H]
+        grad_table = torch.zeros_like(table)  # [V, H]
+        rows = max(1, CHUNK_FLOATS // len(table))
+        for begin in range(0, len(queries), rows):
+            part = slice(begin, begin + rows)
+            logits = queries[part] @ unit.T  # [m, V]
+            answer = targets[part, None]  # [m, 1]
+            given = logits.gather(1, answer)  # [m, 1]
+            peak = logits.amax(1, keepdim=True)  # [m, 1]
+            slope = logits.sub_(peak).exp_()  # [m, V]
+            mass = slope.sum(1, keepdim=True)  # [m, 1]
+            total += (mass.log() + peak - given).sum()
+            slope.div_(mass).scatter_add_(1, answer, slope.new_full(answer.shape, -1.0))
+            grad_queries[part] = slope @ unit
+            grad_table.T.addmm_(queries[part].T, slope)
+        # A row's length does not change its cosines, so its gradient has no part along the row.
+        along = (grad_table * unit).sum(1, keepdim=True)  # [V, 1]
+        grad_table.addcmul_(unit, along * (norms > NORM_FLOOR), value=-1).div_(norms)
+        ctx.save_for_backward(grad_queries, grad_table)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_queries, grad_table = ctx.saved_tensors
+        return grads[0] * grad_queries, grads[0] * grad_table, None
+
+
+def cosine_softmax_loss(queries: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    """Sum over M rows of -log softmax(queries @ unit(table).T)[target], in nats.
+
+    queries [M, H], table [V, H] of any row lengths, targets [M] in 0 .. V-1. Differentiable once.
+    """
+    return _CosineSoftmax.apply(queries, table, targets)  # type: ignore[no-any-return]
+
+
+def class_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over the rows with a target; 0 without one. logits [M, C], targets [M]."""
+    known = targets != NONE
+    if not bool(known.any()):
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits[known], targets[known].long())
+
+
+def intent_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the two heads' mean binary cross-entropies over known answers. Both [M, 2]."""
+    known = targets != NONE  # [M, 2]
+    losses = functional.binary_cross_entropy_with_logits(
+        logits, targets.clamp(min=0).to(logits.dtype), reduction="none"
+    )
+    return ((losses * known).sum(0) / known.sum(0).clamp(min=1)).sum()

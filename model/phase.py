@@ -1,0 +1,134 @@
+"""A phase of training: epochs over one log, measured and stopped early where a tail is given."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from model.config import TrainConfig
+from model.fit import Fitting
+from model.log import EventLog
+from model.nets import GruNet
+from model.questions import questions_of
+from model.ranking import metrics_of
+from model.resume import Arrays, EpochRecord, Position
+from model.scoring import answer
+from model.spec import Floats, ModelSpec
+from model.training_log import TrainingLog
+
+CHOOSE, FINAL = "choose", "final"
+
+
+class Phase(msgspec.Struct, frozen=True):
+    """What to fit, for how many epochs at most, and the events of a log to measure on."""
+
+    name: str
+    log: EventLog
+    epochs: int
+    measured_on: tuple[EventLog, npt.NDArray[np.bool_]] | None = None
+
+
+class Watcher(msgspec.Struct, frozen=True):
+    """Who is told of a run's progress: a person, the disk, a clock's owner, the caller."""
+
+    shown: TrainingLog
+    keep: Callable[[Position, Arrays], None]
+    clock: Callable[[], float]
+    on_batch: Callable[[Position], None]
+
+
+def run_phase(
+    phase: Phase,
+    spec: ModelSpec,
+    config: TrainConfig,
+    position: Position,
+    arrays: Arrays,
+    watcher: Watcher,
+) -> tuple[dict[str, Floats], Position]:
+    """Fit from ``position`` (with the state ``arrays``; empty at a phase's begin) to the end.
+
+    Returns the last epoch's weights, or the best one's where the phase is measured.
+    """
+    fitting = Fitting(phase.log, spec, config, phase.epochs)
+    best = {name.removeprefix("best."): a for name, a in arrays.items() if name.startswith("best.")}
+    if arrays:
+        fitting.restore(arrays)
+
+    def save() -> None:
+        watcher.keep(position, fitting.state() | {f"best.{name}": a for name, a in best.items()})
+
+    while position.epoch < phase.epochs and not _stale(phase.name, position.history, config):
+        for reached in _epoch(fitting, phase, position, watcher):
+            position = reached
+            if position.step % config.save_every == 0:
+                save()
+            watcher.on_batch(position)
+        record = _record(phase, fitting.net, spec, position)
+        history = (*position.history, record)
+        position = Position(phase.name, position.epoch + 1, step=position.step, history=history)
+        if phase.measured_on is not None and best_epoch(history) == record.epoch:
+            best = fitting.net.weights()
+        watcher.shown.epoch(record, position.step)
+        save()
+    return best or fitting.net.weights(), position
+
+
+def _epoch(
+    fitting: Fitting, phase: Phase, position: Position, watcher: Watcher
+) -> Iterator[Position]:
+    """Train on the rest of an epoch, giving the position after each batch."""
+    batches = fitting.batches(position.epoch)
+    started, seconds_before = watcher.clock(), position.seconds
+    for number in range(position.batch, len(batches)):
+        loss = fitting.step(position.epoch, number, len(batches), batches[number])
+        position = msgspec.structs.replace(
+            position,
+            batch=number + 1,
+            step=position.step + 1,
+            item_loss_sum=position.item_loss_sum + loss.item_sum.item(),
+            item_count=position.item_count + loss.item_count,
+            events=position.events + loss.events,
+            seconds=seconds_before + watcher.clock() - started,
+        )
+        done = position.epoch + (number + 1) / len(batches)
+        watcher.shown.batch(phase.name, done, phase.epochs, position)
+        watcher.shown.curve(
+            phase.name,
+            position.step,
+            item_loss=loss.item_sum.item() / max(loss.item_count, 1),
+            heads_loss=loss.heads.item(),
+            learning_rate=fitting.rate,
+        )
+        yield position
+
+
+def _record(phase: Phase, net: GruNet, spec: ModelSpec, position: Position) -> EpochRecord:
+    recall, mrr = None, None
+    if phase.measured_on is not None:
+        log, late = phase.measured_on
+        questions = questions_of(log, spec, "session", late)
+        ranks = answer(net, log, spec, questions, np.zeros(0, np.int64)).ranks
+        metrics = metrics_of(ranks)
+        recall, mrr = metrics["recall@20"], metrics["mrr@20"]
+    return EpochRecord(
+        phase=phase.name,
+        epoch=position.epoch + 1,
+        item_loss=position.mean_loss,
+        seconds=position.seconds,
+        events_per_second=position.events_per_second,
+        recall_at_20=recall,
+        mrr_at_20=mrr,
+    )
+
+
+def best_epoch(history: Sequence[EpochRecord]) -> int:
+    """The number, from 1, of the measured epoch with the highest MRR@20, the earliest of equals."""
+    measured = [record for record in history if record.mrr_at_20 is not None]
+    return max(measured, key=lambda record: (record.mrr_at_20, -record.epoch)).epoch
+
+
+def _stale(phase: str, history: Sequence[EpochRecord], config: TrainConfig) -> bool:
+    if phase != CHOOSE or not history:
+        return False
+    return history[-1].epoch - best_epoch(history) >= config.patience

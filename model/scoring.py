@@ -1,0 +1,139 @@
+"""Run a net over a log, every memory from its first event on, and answer questions on it."""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+import numpy as np
+import torch
+
+from model.data import NONE, memory_starts, padded_places, stretch_of
+from model.log import EventLog, Longs
+from model.nets import GruNet, TokenBatch
+from model.questions import Questions, seen_before
+from model.ranking import MISS, worst_ranks
+from model.spec import Floats, ModelSpec
+
+# Memories read side by side, and events of each at once: bounds what is held at a time.
+ROWS, COLUMNS = 256, 64
+# Scores held at once: 40 MB.
+SCORES = 10_000_000
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """Ranks of M questions' targets, and the heads' outputs after each of P events."""
+
+    ranks: Longs  # [M]
+    action_logits: Floats  # [P, A]
+    intent_logits: Floats  # [P, 2]
+
+
+def hidden_states(
+    net: GruNet, log: EventLog, spec: ModelSpec, wanted: Longs
+) -> Iterator[tuple[Longs, torch.Tensor]]:
+    """Indices of events [n] and the hidden states after them [n, H], all of ``wanted`` [P] once.
+
+    Memories are read whole, however long, and never cut: what the served model would hold.
+    """
+    bounds = memory_starts(log, spec)
+    memory_of = stretch_of(bounds, log.events)
+    is_wanted = np.zeros(log.events, bool)
+    is_wanted[wanted] = True
+    read = np.unique(memory_of[wanted])
+    # Nothing after a memory's last wanted event needs to be read.
+    stop = np.zeros(len(bounds) - 1, np.int64)
+    np.maximum.at(stop, memory_of[wanted], wanted + 1)
+    length = stop[read] - bounds[read]
+    read, length = (column[np.argsort(length, kind="stable")] for column in (read, length))
+    for begin in range(0, len(read), ROWS):
+        rows = read[begin : begin + ROWS]
+        lengths = length[begin : begin + ROWS]
+        memory = net.initial(len(rows))
+        for offset in range(0, int(lengths.max()), COLUMNS):
+            alive = lengths > offset
+            rows, lengths, memory = rows[alive], lengths[alive], memory[torch.from_numpy(alive)]
+            columns = np.minimum(lengths - offset, COLUMNS)
+            places, real = padded_places(bounds[rows] + offset, columns)  # [B, T]
+            hidden = net(_tokens(log, places), memory)  # [B, T, H]
+            memory = hidden[torch.arange(len(rows)), torch.from_numpy(columns - 1)]
+            asked = real & is_wanted[places]
+            yield places[asked], hidden[torch.from_numpy(asked)]
+
+
+def _tokens(log: EventLog, places: Longs) -> TokenBatch:
+    columns = (log.item, log.action, log.gap, log.dense)
+    return TokenBatch(*(torch.from_numpy(column[places]) for column in columns))
+
+
+@torch.no_grad()
+def answer(
+    net: GruNet,
+    log: EventLog,
+    spec: ModelSpec,
+    questions: Questions,
+    heads_after: Longs,
+    *,
+    filter_seen: bool = False,
+    on_progress: Callable[[int], None] = lambda events: None,
+) -> Answers:
+    """Answer all questions and read the heads after the events ``heads_after`` [P].
+
+    ``filter_seen`` takes the user's earlier items out of the ranking; a target among them is then
+    a miss. ``on_progress`` is told the number of hidden states done since its last call.
+    """
+    ranks = np.full(len(questions.event), MISS, np.int64)
+    question_after = np.full(log.events, NONE, np.int64)
+    inside = np.flatnonzero(questions.after != NONE)
+    question_after[questions.after[inside]] = inside
+    head_after = np.full(log.events, NONE, np.int64)
+    head_after[heads_after] = np.arange(len(heads_after))
+    answers = Answers(
+        ranks,
+        np.zeros((len(heads_after), len(spec.actions)), np.float32),
+        np.zeros((len(heads_after), 2), np.float32),
+    )
+    ranker = _Ranker(net, log, spec, questions, filter_seen)
+    wanted = np.union1d(questions.after[inside], heads_after)
+    for events, hidden in hidden_states(net, log, spec, wanted):
+        asked = question_after[events]  # [n]
+        ranker.fill(ranks, asked[asked != NONE], hidden[torch.from_numpy(asked != NONE)])
+        read = head_after[events]  # [n]
+        states = hidden[torch.from_numpy(read != NONE)]
+        answers.action_logits[read[read != NONE]] = net.action_logits(states).numpy()
+        answers.intent_logits[read[read != NONE]] = net.intent_logits(states).numpy()
+        on_progress(len(events))
+    outside = np.flatnonzero(questions.after == NONE)
+    ranker.fill(ranks, outside, net.initial(len(outside)))
+    return answers
+
+
+class _Ranker:
+    def __init__(
+        self,
+        net: GruNet,
+        log: EventLog,
+        spec: ModelSpec,
+        questions: Questions,
+        filter_seen: bool,
+    ) -> None:
+        self.net, self.log, self.spec, self.questions = net, log, spec, questions
+        self.table = net.item_directions().T.contiguous()  # [H, V]
+        self.user_first = log.session_start[log.user_start][:-1][
+            stretch_of(log.session_start[log.user_start], log.events)
+        ]  # [N]
+        self.filter_seen = filter_seen
+
+    def fill(self, ranks: Longs, numbers: Longs, hidden: torch.Tensor) -> None:
+        """Write the ranks of the questions ``numbers`` [n], asked of ``hidden`` [n, H]."""
+        rows = max(1, SCORES // self.spec.item_count)
+        for begin in range(0, len(numbers), rows):
+            part = numbers[begin : begin + rows]
+            queries = self.net.queries(hidden[begin : begin + rows])
+            scores = (queries @ self.table).numpy()  # [m, V]
+            targets = self.questions.target[part]
+            possible = targets < self.spec.item_count
+            if self.filter_seen:
+                for row, event in enumerate(self.questions.event[part]):
+                    seen = seen_before(self.log, self.spec, event, self.user_first[event])
+                    scores[row, seen] = -np.inf
+                    possible[row] &= targets[row] not in seen
+            ranks[part[possible]] = worst_ranks(scores[possible], targets[possible])

@@ -1,0 +1,172 @@
+"""Train a model from a log of events: choose the number of epochs, fit, save.
+
+A run that is killed goes on from its last saved state when the same call is made again, and ends
+at the same weights as one that was left alone.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from rich.console import Console
+
+from model import baselines, checkpoint, resume
+from model.config import TrainConfig
+from model.data import NONE, DataError, check_log, data_hash, targets_of
+from model.fit import DivergedError
+from model.holdout import hold_out
+from model.log import EventLog
+from model.phase import CHOOSE, FINAL, Phase, Watcher, best_epoch, run_phase
+from model.questions import questions_of
+from model.resume import Arrays, EpochRecord, Position
+from model.spec import Floats, ModelSpec
+from model.training_log import TrainingLog
+
+STATE_FILE = "train/state.safetensors"
+
+
+class TrainError(DataError):
+    """There is nothing to learn; the message says what to change."""
+
+
+def train(
+    log: EventLog,
+    spec: ModelSpec,
+    items: Sequence[str],
+    config: TrainConfig,
+    out: Path,
+    *,
+    created_at: str = "",
+    console: Console | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    on_batch: Callable[[Position], None] = lambda position: None,
+) -> checkpoint.Manifest:
+    """Train on ``log`` and write the model to the folder ``out``; returns its manifest.
+
+    ``items`` is the vocabulary behind the log's item codes. ``console`` shows a progress bar;
+    ``on_batch`` is told the position after each batch. Raises DataError (TrainError,
+    DivergedError) or ResumeError without writing a model.
+    """
+    check_trainable(log, spec, items, config)
+    hashed = data_hash(log, items)
+    identity = _identity(spec, config, hashed)
+    state = out / STATE_FILE
+    found = resume.load(state, identity)
+
+    def keep(position: Position, arrays: Arrays) -> None:
+        resume.save(state, identity, position, arrays)
+
+    step = found[0].step if found is not None else 0
+    with (
+        _threads(config.threads),
+        TrainingLog(out / "train" / "tensorboard" / identity[:12], console, step) as shown,
+    ):
+        try:
+            weights, history = _fit(log, spec, config, found, Watcher(shown, keep, clock, on_batch))
+        except DivergedError:
+            state.unlink(missing_ok=True)  # it would lead to the same end again
+            raise
+    baselines.save(out, baselines.fit(log, spec))
+    manifest = checkpoint.save(
+        out,
+        spec,
+        items,
+        weights,
+        metrics=_summary(log, history),
+        config=msgspec.to_builtins(config),
+        data_hash=hashed,
+        created_at=created_at,
+    )
+    state.unlink(missing_ok=True)
+    return manifest
+
+
+def check_trainable(
+    log: EventLog, spec: ModelSpec, items: Sequence[str], config: TrainConfig
+) -> None:
+    """Raise TrainError where there is nothing to learn, DataError where the log is wrong."""
+    check_log(log, spec, items)
+    if log.events == 0:
+        raise TrainError("the log holds no events; check the file and the mapping of its columns")
+    if spec.item_count < 2:
+        raise TrainError(
+            "the log holds a single item, so there is nothing to rank; give a log with at least 2"
+        )
+    if not _has_pairs(log, spec):
+        raise TrainError(
+            "no item in the log ever follows another one, so there is no next item to learn; "
+            "check the columns that name users and sessions, or give a longer log"
+        )
+    if config.held_out > 0:
+        held = hold_out(log, config.held_out)
+        asked = questions_of(log, spec, "session", held.late)
+        if not len(asked.event) or not _has_pairs(held.early, spec):
+            raise TrainError(
+                f"with held_out={config.held_out:g} the held-out sessions or the others hold no "
+                "next item; use --set held_out=0, or give a longer log"
+            )
+
+
+def _has_pairs(log: EventLog, spec: ModelSpec) -> bool:
+    return bool((targets_of(log, spec).item != NONE).any())
+
+
+def _fit(
+    log: EventLog,
+    spec: ModelSpec,
+    config: TrainConfig,
+    found: tuple[Position, Arrays] | None,
+    watcher: Watcher,
+) -> tuple[dict[str, Floats], tuple[EpochRecord, ...]]:
+    """Weights, and all epochs on the way to them, from wherever the run stands."""
+    first = CHOOSE if config.held_out > 0 else FINAL
+    position, arrays = found if found is not None else (Position(first), {})
+    epochs = config.epochs
+    if position.phase == CHOOSE:
+        held = hold_out(log, config.held_out)
+        phase = Phase(CHOOSE, held.early, config.epochs, measured_on=(log, held.late))
+        weights, position = run_phase(phase, spec, config, position, arrays, watcher)
+        if not config.refit:
+            return weights, position.history
+        position, arrays = Position(FINAL, step=position.step, history=position.history), {}
+    if config.held_out > 0:
+        epochs = best_epoch(position.history)
+    weights, position = run_phase(
+        Phase(FINAL, log, epochs), spec, config, position, arrays, watcher
+    )
+    return weights, position.history
+
+
+def _identity(spec: ModelSpec, config: TrainConfig, hashed: str) -> str:
+    """Names all that a run's course depends on."""
+    course = msgspec.structs.replace(config, threads=1, save_every=1)
+    content = msgspec.json.encode([spec, course, hashed], order="sorted")
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _summary(log: EventLog, history: Sequence[EpochRecord]) -> dict[str, Any]:
+    chosen = [record for record in history if record.phase == CHOOSE]
+    summary: dict[str, Any] = {
+        "events": log.events,
+        "sessions": log.sessions,
+        "history": msgspec.to_builtins(history),
+    }
+    if chosen:
+        best = chosen[best_epoch(history) - 1]
+        summary["held_out"] = {"recall@20": best.recall_at_20, "mrr@20": best.mrr_at_20}
+    return summary
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
