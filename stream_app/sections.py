@@ -67,26 +67,9 @@ class KafkaSection(Section):
         return servers
 
     @model_validator(mode="after")
-    def _security_is_whole(self) -> Self:
-        sasl = self.security_protocol.startswith("SASL")
+    def _tls_files_are_used(self) -> Self:
+        # What concerns SASL is checked by the connection that is made of these values.
         tls = self.security_protocol.endswith("SSL")
-        parts = {
-            name: getattr(self, name) is not None
-            for name in ("sasl_mechanism", "sasl_username", "sasl_password")
-        }
-        if sasl and not all(parts.values()):
-            missing = ", ".join(f"kafka.{name}" for name, given in parts.items() if not given)
-            raise ValueError(f"security_protocol {self.security_protocol} needs {missing} too")
-        if not sasl and any(parts.values()):
-            raise ValueError(
-                "a SASL setting is given, but security_protocol"
-                f" {self.security_protocol} would not use it; choose SASL_SSL"
-            )
-        if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_insecure_sasl:
-            raise ValueError(
-                "SASL_PLAINTEXT sends the password unencrypted; choose SASL_SSL, or set"
-                " kafka.allow_insecure_sasl = true where the network itself is trusted"
-            )
         if not tls and any((self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)):
             raise ValueError(
                 f"an ssl_ file is given, but security_protocol {self.security_protocol}"

@@ -9,6 +9,7 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stream_app.core.config import ConfigError, CoreConfig
+from stream_app.kafka.connection import Connection, ConnectionInvalid
 from stream_app.sections import (
     INSECURE_KEY,
     AlertsSection,
@@ -80,6 +81,22 @@ class Settings(BaseSettings):
             **{field: getattr(self.alerts, name) for field, name in ALERT_FIELDS.items()},
             pseudonym_key=self.core.pseudonym_key.get_secret_value().encode(),
             fields=dict(self.input.fields),
+        )
+
+    def connection(self) -> Connection:
+        """How Kafka is reached, the password included. Raises ConnectionInvalid."""
+        kafka = self.kafka
+        password = kafka.sasl_password
+        return Connection(
+            bootstrap_servers=kafka.bootstrap_servers,
+            security_protocol=kafka.security_protocol,
+            ssl_cafile=kafka.ssl_cafile,
+            ssl_certfile=kafka.ssl_certfile,
+            ssl_keyfile=kafka.ssl_keyfile,
+            sasl_mechanism=kafka.sasl_mechanism,
+            sasl_username=kafka.sasl_username,
+            sasl_password=None if password is None else password.get_secret_value(),
+            allow_insecure=kafka.allow_insecure_sasl,
         )
 
     def warnings(self) -> list[str]:
@@ -155,10 +172,13 @@ def load(
     try:
         settings = Settings(**tree)  # type: ignore[arg-type]
         settings.core_config()
+        settings.connection()
     except ValidationError as error:
         raise SettingsError("\n".join(_sentences(error, given))) from None
     except ConfigError as error:
         raise SettingsError(_core_sentence(error, given)) from None
+    except ConnectionInvalid as error:
+        raise SettingsError(f"kafka: {error}") from None
     settings._origins = {key: value.origin for key, value in given.items()}
     return settings
 
