@@ -10,11 +10,21 @@ import msgspec
 
 SUCCESSORS = 16
 LATEST = 512
+POPULAR = 64
+# Ranking the latest items costs more than all else here: they are ranked anew once per so many
+# offsets, a rule that batching cannot change.
+RANK_EVERY_OFFSETS = 32
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True):
     order: int  # offset of the last change: what restores the order of eviction
     successors: list[str]
+
+
+class _Latest(msgspec.Struct, frozen=True, array_like=True):
+    block: int  # offset // RANK_EVERY_OFFSETS of the last ranking
+    items: list[str]
+    popular: list[tuple[str, int]]
 
 
 class Transitions:
@@ -24,7 +34,8 @@ class Transitions:
         self._limit = limit
         self._successors: OrderedDict[int, tuple[int, deque[str]]] = OrderedDict()
         self._latest: deque[str] = deque(maxlen=LATEST)
-        self._counts: Counter[str] = Counter()
+        self._popular: list[tuple[str, int]] = []
+        self._ranked_block = -1
         self._changed: dict[int, None] = {}
         self._latest_changed = False
 
@@ -33,13 +44,12 @@ class Transitions:
 
     def learn(self, source: int, item_id: str, offset: int) -> None:
         """An item was seen after ``source`` (an item hash; 0 where it opened its session)."""
-        if len(self._latest) == LATEST:
-            gone = self._latest[0]
-            self._counts[gone] -= 1
-            if not self._counts[gone]:
-                del self._counts[gone]
         self._latest.append(item_id)
-        self._counts[item_id] += 1
+        block = offset // RANK_EVERY_OFFSETS
+        if block != self._ranked_block:
+            counts = Counter(self._latest).items()
+            self._popular = sorted(counts, key=lambda pair: (-pair[1], pair[0]))[:POPULAR]
+            self._ranked_block = block
         self._latest_changed = True
         if source == 0:
             return
@@ -60,14 +70,11 @@ class Transitions:
         known = {item for item, _ in ranked}
         # The share left for what never followed: one unseen successor's worth (Laplace).
         own = len(successors) / (len(successors) + 1)
-        rest = [pair for pair in self._latest_ranked(k + len(known)) if pair[0] not in known]
+        rest = [pair for pair in self._popular if pair[0] not in known]
         total = max(len(self._latest), 1)
         shares = [(item, own * n / len(successors)) for item, n in ranked]
         shares += [(item, (1 - own) * n / total) for item, n in rest]
         return shares[:k]
-
-    def _latest_ranked(self, k: int) -> list[tuple[str, int]]:
-        return sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
 
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(key, value or tombstone) of every list that changed since the last call."""
@@ -77,7 +84,8 @@ class Transitions:
             value = None if held is None else _pack(held[0], list(held[1]))
             changes.append((source.to_bytes(4, "big"), value))
         if self._latest_changed:
-            changes.append((b"", _pack(0, list(self._latest))))
+            latest = _Latest(self._ranked_block, list(self._latest), self._popular)
+            changes.append((b"", msgspec.msgpack.encode(latest)))
         self._changed.clear()
         self._latest_changed = False
         return changes
@@ -87,13 +95,14 @@ class Transitions:
         if value is None:
             self._successors.pop(int.from_bytes(key, "big"), None)
             return
+        if not key:
+            latest = msgspec.msgpack.decode(value, type=_Latest)
+            self._latest = deque(latest.items, LATEST)
+            self._popular, self._ranked_block = latest.popular, latest.block
+            return
         record = msgspec.msgpack.decode(value, type=_Record)
-        if key:
-            held = deque(record.successors, SUCCESSORS)
-            self._successors[int.from_bytes(key, "big")] = (record.order, held)
-        else:
-            self._latest = deque(record.successors, LATEST)
-            self._counts = Counter(self._latest)
+        held = deque(record.successors, SUCCESSORS)
+        self._successors[int.from_bytes(key, "big")] = (record.order, held)
 
     def order(self) -> None:
         """Restore the order of eviction, oldest change first."""
