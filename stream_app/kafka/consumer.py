@@ -1,0 +1,126 @@
+"""Faust's consumer, chunk by chunk.
+
+One message per partition and poll instead of one per record; no offset commits of Faust's own, for
+a micro-batch is committed by whoever delivers it; no position that recovery has not set.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaProducer
+from faust.transport.drivers.aiokafka import Consumer, Producer, Transport
+from faust.types import TP, ConsumerMessage
+
+from stream_app.kafka.consumer_thread import ConsumerThread
+from stream_app.kafka.inbox import Chunk
+
+if TYPE_CHECKING:
+    from stream_app.kafka.application import Application
+
+log = logging.getLogger(__name__)
+
+HOLD_POLL_SECONDS = 0.01
+"""With a partition on hold, polls are short, so that it is read again as soon as it is wanted."""
+
+
+class ChunkConsumer(Consumer):
+    """Consumer of a `ChunkTransport`."""
+
+    app: "Application"
+    _thread: ConsumerThread
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, self.app.shell, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def thread(self) -> ConsumerThread:
+        return self._thread
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """What has arrived of every active source partition, a message each."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+        generation = self.app.consumer_generation_id
+        source = self.app.shell.source
+        active = frozenset(tp for tp in self._get_active_partitions() if tp.topic == source)
+        held = bool(self._buffered_partitions)
+        chunks = await self._thread.read(
+            active, HOLD_POLL_SECONDS if held else timeout, 2 * self.app.shell.max_batch_events
+        )
+        for chunk in chunks:
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            tp = TP(chunk.topic, chunk.partition)
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            yield tp, self._message(tp, chunk, generation)
+
+    def _message(self, tp: TP, chunk: Chunk, generation: int) -> ConsumerMessage:
+        last = chunk.rows[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000,
+            last.timestamp_type,
+            (),
+            None,
+            chunk,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=generation,
+        )
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Faust's loop spends four tasks per message on being interruptible; this one awaits."""
+        while not (self.should_stop or fetcher.should_stop):
+            async for _, message in self.getmany(timeout=1.0):
+                await self.callback(message)
+
+    async def _commit(self, offsets: Any) -> bool:
+        """Offsets are committed with what they caused, see `delivery`."""
+        return True
+
+    async def perform_seek(self) -> None:
+        """Positions are set by recovery, from the state and not from committed offsets."""
+
+    async def wait_empty(self) -> None:
+        """Everything that was taken is delivered."""
+        await self.app.lanes.drain()
+
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's check reads acknowledgements, of which there are none; see `Lanes.watch`."""
+
+    async def on_stop(self) -> None:
+        await self.app.lanes.close()
+        await super().on_stop()
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        await self._thread.set_positions({partition: offset})
+
+    def position_of(self, tp: TP) -> int | None:
+        """Up to where a partition has been read."""
+        return self._thread.position_of(tp)
+
+    async def log_bounds(self, tps: Collection[TP]) -> dict[TP, tuple[int, int]]:
+        return await self._thread.log_bounds(tps)
+
+
+class ShellProducer(Producer):
+    """Faust's producer declares the changelog topic, and that is all that it does."""
+
+    app: "Application"
+
+    def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
+        shell = self.app.shell
+        return AIOKafkaProducer(**shell.client, client_id=f"{shell.app_id}-declare")
+
+
+class ChunkTransport(Transport):
+    """Faust's Kafka transport with `ChunkConsumer`."""
+
+    Consumer = ChunkConsumer
+    Producer = ShellProducer

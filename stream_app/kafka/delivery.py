@@ -1,0 +1,222 @@
+"""How the results of a micro-batch reach Kafka: all of them, once or at least once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError
+
+from stream_app.kafka.packing import Header, KeyValue, Packed, pack
+from stream_app.kafka.producers import plain_producer, take_over
+from stream_app.kafka.shell_config import ShellConfig
+
+CommitOffsets = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
+
+
+class Results(NamedTuple):
+    """What a micro-batch of one partition leaves behind."""
+
+    outputs: Mapping[str, Sequence[KeyValue]]  # topic to records
+    headers: Mapping[str, list[Header]]  # of every record of a topic
+    changes: Sequence[KeyValue]  # the state's changelog records, partition record included
+    end: int  # the source offset where the next micro-batch starts
+    timestamp_ms: int
+
+
+class StateTooLarge(RuntimeError):
+    """A state record is larger than the changelog takes; without it a restart would lose state."""
+
+
+class Committer(Protocol):
+    """Delivers one partition's results, micro-batch by micro-batch."""
+
+    def pack(self, results: Results) -> list[Packed]:
+        """The record batches; the changelog's come last. Raises StateTooLarge."""
+
+    async def commit(self, packed: list[Packed], end: int) -> int:
+        """Deliver. On return the results will survive anything; on an exception nobody knows.
+
+        Returns the changelog offset behind the last record.
+        """
+
+    async def close(self) -> None: ...
+
+
+class Delivery(Protocol):
+    """A guarantee, as a way to make committers."""
+
+    async def open(self, partition: int) -> Committer:
+        """Become the one writer of a partition: see `producers.take_over`."""
+
+    async def close(self) -> None: ...
+
+
+class ExactlyOnce:
+    """One transaction per micro-batch: outputs, changelog and source offset, or nothing."""
+
+    def __init__(self, config: ShellConfig) -> None:
+        self.config = config
+
+    async def open(self, partition: int) -> Committer:
+        return Transactional(self.config, partition, await take_over(self.config, partition))
+
+    async def close(self) -> None:
+        """Every committer closes its own producer."""
+
+
+class Transactional:
+    """The committer of `ExactlyOnce`."""
+
+    def __init__(self, config: ShellConfig, partition: int, producer: AIOKafkaProducer) -> None:
+        self.config = config
+        self.partition = partition
+        self.producer = producer
+        self.source = TopicPartition(config.source, partition)
+
+    def pack(self, results: Results) -> list[Packed]:
+        create = self.producer.create_batch
+        return [
+            *_pack_outputs(self.config, create, results),
+            _pack_changes(self.config, create, results),
+        ]
+
+    async def commit(self, packed: list[Packed], end: int) -> int:
+        await self.producer.begin_transaction()
+        sending = asyncio.create_task(self.send(packed))
+        try:
+            # The coordinator takes the offset while the brokers take the records.
+            await self.producer.send_offsets_to_transaction({self.source: end}, self.config.app_id)
+        finally:
+            # Even a fenced producer has to be asked for its records' fate, or aiokafka complains.
+            (changelog_end,) = await asyncio.gather(sending)
+        await self.producer.commit_transaction()
+        return changelog_end
+
+    async def send(self, packed: list[Packed]) -> int:
+        """Topics side by side, the batches of one topic in order."""
+        ends = await asyncio.gather(*(self._send(topic) for topic in packed))
+        return ends[-1]
+
+    async def _send(self, packed: Packed) -> int:
+        return await _send(self.producer, packed, self.partition)
+
+    async def close(self) -> None:
+        await self.producer.stop()
+
+
+class AtLeastOnce:
+    """Outputs first, then the state, then the offset, each acknowledged before the next."""
+
+    def __init__(self, config: ShellConfig, commit_offsets: CommitOffsets) -> None:
+        self.config = config
+        self.commit_offsets = commit_offsets
+        self._producer: AIOKafkaProducer | None = None
+
+    async def open(self, partition: int) -> Committer:
+        if self._producer is None:
+            self._producer = await plain_producer(self.config)
+        # An earlier owner may have left a transaction open, see Acknowledged.
+        transactional = Transactional(
+            self.config, partition, await take_over(self.config, partition)
+        )
+        return Acknowledged(self._producer, transactional, self.commit_offsets)
+
+    async def close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+
+class Acknowledged:
+    """The committer of `AtLeastOnce`.
+
+    The changes of a micro-batch have to become visible at once, partition record included: half of
+    them would apply events twice to the other half. One record batch is atomic in Kafka. Where one
+    is too small (a late watermark may close thousands of sessions), a transaction is used.
+    """
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        transactional: Transactional,
+        commit_offsets: CommitOffsets,
+    ) -> None:
+        self.config = transactional.config
+        self.producer = producer
+        self.transactional = transactional
+        self.commit_offsets = commit_offsets
+
+    def pack(self, results: Results) -> list[Packed]:
+        create = self.producer.create_batch
+        changes = _pack_changes(self.config, create, results)
+        if len(changes.batches) > 1:
+            changes = _pack_changes(self.config, self.transactional.producer.create_batch, results)
+        return [*_pack_outputs(self.config, create, results), changes]
+
+    async def commit(self, packed: list[Packed], end: int) -> int:
+        partition, (*outputs, changes) = self.transactional.partition, packed
+        await asyncio.gather(*(_send(self.producer, topic, partition) for topic in outputs))
+        if len(changes.batches) > 1:
+            transactional = self.transactional.producer
+            await transactional.begin_transaction()
+            changelog_end = await self.transactional.send([changes])
+            await transactional.commit_transaction()
+        else:
+            changelog_end = await _send(self.producer, changes, partition)
+        await self._commit_offset(end)
+        return changelog_end
+
+    async def _commit_offset(self, end: int) -> None:
+        try:
+            await self.commit_offsets({self.transactional.source: end})
+        except (CommitFailedError, IllegalStateError):
+            # The group has moved on. The state knows the offset, and it is what the next owner
+            # starts from.
+            pass
+
+    async def close(self) -> None:
+        await self.transactional.close()
+
+
+async def _send(producer: AIOKafkaProducer, packed: Packed, partition: int) -> int:
+    """Send in order; returns the offset behind the last record, 0 where there was none."""
+    end = 0
+    acknowledged = [
+        await producer.send_batch(batch, packed.topic, partition=partition)
+        for batch in packed.batches
+    ]
+    for future, batch in zip(acknowledged, packed.batches, strict=True):
+        end = (await future).offset + batch.record_count()
+    return end
+
+
+def _pack_outputs(
+    config: ShellConfig, create_batch: Callable[[], Any], results: Results
+) -> list[Packed]:
+    return [
+        pack(
+            create_batch,
+            topic,
+            records,
+            results.timestamp_ms,
+            config.record_limit(topic),
+            results.headers.get(topic, []),
+        )
+        for topic, records in results.outputs.items()
+        if records
+    ]
+
+
+def _pack_changes(
+    config: ShellConfig, create_batch: Callable[[], Any], results: Results
+) -> Packed:
+    limit = config.record_limit(config.changelog)
+    packed = pack(create_batch, config.changelog, results.changes, results.timestamp_ms, limit, [])
+    if packed.oversized:
+        largest = max(len(value or b"") for _, value in results.changes)
+        raise StateTooLarge(
+            f"A state record of {largest} bytes does not fit into {config.changelog}, which takes"
+            f" {limit}; raise the topic's max.message.bytes."
+        )
+    return packed

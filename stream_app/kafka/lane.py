@@ -1,0 +1,221 @@
+"""One partition's way through a worker: take what has arrived, play it, deliver it, repeat.
+
+Lanes of different partitions run side by side on the event loop: while one waits for its commit,
+another plays. Within a lane the next micro-batch is played during the commit only when it is full;
+smaller ones wait, and grow.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any, Protocol
+
+from stream_app.core.batch import EventBatch
+from stream_app.kafka.delivery import Committer, Results
+from stream_app.kafka.inbox import Chunk, Gap, Inbox, Taken
+from stream_app.kafka.observer import Done, Observer
+from stream_app.kafka.packing import Packed
+from stream_app.kafka.shell_config import ShellConfig
+
+LATENCY = "latency"
+"""Header of predictions: measured times, which must not be in key or value."""
+
+Mark = Callable[[str], None]
+"""Called by the core at the end of each stage."""
+
+
+class Store(Protocol):
+    """State of one partition, as far as the shell deals with it."""
+
+    @property
+    def next_offset(self) -> int:
+        """Where the next batch has to start; 0 when nothing was ever played."""
+
+    def restore(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Apply changelog records, oldest first. Raises where they are not this model's."""
+
+    def recovered(self) -> None:
+        """The changelog has been read to its end."""
+
+    def take_changes(self) -> list[tuple[bytes, bytes | None]]:
+        """Changelog records since the last call, partition record included."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """The pure part of the worker."""
+
+    store: Callable[[int], Any]
+    """A fresh `Store` for a partition."""
+    play: Callable[[EventBatch, Any, Mark], Any]
+    """Batch and store to an OutputBatch; its fields are named in `ShellConfig.outputs`."""
+    measured: frozenset[str] = frozenset({"predictions"})
+    """Output fields whose records carry the latency header."""
+
+
+class Lane:
+    """Processes one partition from ``inbox`` until it is stopped.
+
+    ``true`` says whether the store equals what the changelog holds up to ``changelog_end``: it does
+    between two micro-batches, and no more once a delivery failed.
+    """
+
+    def __init__(
+        self,
+        config: ShellConfig,
+        core: Core,
+        partition: int,
+        store: Any,
+        inbox: Inbox,
+        committer: Committer,
+        observer: Observer,
+        taken: Callable[[int], None],
+    ) -> None:
+        self.config = config
+        self.core = core
+        self.partition = partition
+        self.store = store
+        self.inbox = inbox
+        self.committer = committer
+        self.observer = observer
+        self.true = True
+        self.changelog_end: int | None = None
+        self.committed = inbox.expected
+        """Source offset behind what was delivered."""
+        self._taken = taken
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._delivering: asyncio.Task[None] | None = None
+        self._oldest_ms: int | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that arrived is delivered."""
+        return self._oldest_ms is None and not self.inbox.size
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """Timestamp of the oldest event that is not delivered, in epoch milliseconds."""
+        return self.inbox.oldest_ms() if self._oldest_ms is None else self._oldest_ms
+
+    def offer(self, chunk: Chunk) -> Gap | None:
+        gap = self.inbox.offer(chunk)
+        self._wake.set()
+        return gap
+
+    def stop(self) -> None:
+        """Take nothing any more; what was taken is delivered."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until `stop`. Raises whatever the core or the delivery raised."""
+        try:
+            while (taken := await self._next()) is not None:
+                self.true = False
+                if self._oldest_ms is None:
+                    self._oldest_ms = taken.rows[0].timestamp
+                clock = Stages(taken.received)
+                outputs, packed = self._play(taken, clock)
+                await self._delivered()
+                self._delivering = asyncio.create_task(
+                    self._deliver(taken, outputs, packed, clock)
+                )
+                self._delivering.add_done_callback(lambda _: self._wake.set())
+            await self._delivered()
+        finally:
+            if self._delivering is not None:
+                self._delivering.cancel()
+
+    async def _next(self) -> Taken | None:
+        limit = self.config.max_batch_events
+        while not self._stopping:
+            delivering = self._delivering
+            if delivering is not None and delivering.done():
+                delivering.result()
+            if self.inbox.size >= limit or (delivering is None or delivering.done()):
+                if taken := self.inbox.take(limit):
+                    self._taken(self.inbox.size)
+                    return taken
+            self._wake.clear()
+            await self._wake.wait()
+        return None
+
+    async def _delivered(self) -> None:
+        delivering, self._delivering = self._delivering, None
+        if delivering is not None:
+            await delivering
+
+    def _play(self, taken: Taken, clock: "Stages") -> tuple[Any, list[Packed]]:
+        clock.mark("wait")
+        batch = event_batch(self.config.source, self.partition, taken)
+        outputs = self.core.play(batch, self.store, clock.mark)
+        header = (LATENCY, clock.header())
+        results = Results(
+            outputs={
+                topic: [(key, value) for _, key, value in getattr(outputs, field)]
+                for field, topic in self.config.outputs.items()
+            },
+            headers={self.config.outputs[field]: [header] for field in self.core.measured},
+            changes=self.store.take_changes(),
+            end=taken.end,
+            timestamp_ms=int(time() * 1000),
+        )
+        return outputs, self.committer.pack(results)
+
+    async def _deliver(
+        self, taken: Taken, outputs: Any, packed: list[Packed], clock: "Stages"
+    ) -> None:
+        self.changelog_end = await self.committer.commit(packed, taken.end)
+        clock.mark("commit")
+        self.committed = taken.end
+        self.true = self.inbox.expected == taken.end
+        self._oldest_ms = None if self.true else taken.rows[-1].timestamp
+        self.observer.batch(
+            Done(
+                partition=self.partition,
+                outputs=outputs,
+                timestamps_ms=[row.timestamp for row in taken.rows],
+                done_ms=int(time() * 1000),
+                stage_seconds=clock.seconds,
+                oversized=sum(topic.oversized for topic in packed),
+            )
+        )
+
+
+class Stages:
+    """How long each stage of one micro-batch took."""
+
+    def __init__(self, received: float) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = received
+        self._received_ms = int((time() - (perf_counter() - received)) * 1000)
+
+    def mark(self, stage: str) -> None:
+        now = perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def header(self) -> bytes:
+        """The stages so far: when the oldest event of the batch was received, then microseconds."""
+        stages = {f"{stage}_us": round(seconds * 1e6) for stage, seconds in self.seconds.items()}
+        measured: Mapping[str, int] = {"received_ms": self._received_ms, **stages}
+        return json.dumps(measured, separators=(",", ":")).encode()
+
+
+def event_batch(topic: str, partition: int, taken: Taken) -> EventBatch:
+    """Rows to columns."""
+    rows = taken.rows
+    return EventBatch(
+        topic=topic,
+        partition=partition,
+        offsets=[row.offset for row in rows],
+        # A producer's own clock vouches for nothing.
+        timestamps_ms=[row.timestamp if row.timestamp_type else -1 for row in rows],
+        keys=[row.key for row in rows],
+        values=[row.value for row in rows],
+        headers=[row.headers for row in rows],
+        next_offset=taken.end,
+    )

@@ -1,0 +1,276 @@
+"""All partitions of one worker: who owns them, what arrives for them, how they end."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from itertools import count
+from time import monotonic, time
+from typing import Any, Protocol
+
+from faust.types import TP
+
+from stream_app.kafka.delivery import Committer, Delivery
+from stream_app.kafka.inbox import Chunk, Inbox
+from stream_app.kafka.lane import Core, Lane
+from stream_app.kafka.observer import Observer, Progress
+from stream_app.kafka.producers import is_fenced
+from stream_app.kafka.shell_config import ShellConfig
+from stream_app.kafka.store import Partitions
+
+log = logging.getLogger(__name__)
+
+WAITING_BATCHES = 4
+"""Full micro-batches that wait in an inbox before its partition is put on hold."""
+
+DRAIN_SECONDS = 4.0
+"""A delivery in flight gets so long when the partitions go or the worker stops."""
+
+FENCED_GRACE_SECONDS = 15.0
+"""A fenced worker hears of the new assignment within a heartbeat. One that does not was fenced by
+something else, a transaction timeout for instance, and nobody would serve the partition."""
+
+ENDS_EVERY_SECONDS = 10
+
+
+class PartitionFailed(RuntimeError):
+    """A micro-batch could not be played or delivered; the worker has to start again."""
+
+
+class Reader(Protocol):
+    """What lanes need of the consumer."""
+
+    async def seek(self, partition: TP, offset: int) -> None: ...
+
+    async def log_bounds(self, tps: Collection[TP]) -> dict[TP, tuple[int, int]]: ...
+
+    def on_buffer_full(self, tp: TP) -> None: ...
+
+    def on_buffer_drop(self, tp: TP) -> None: ...
+
+    def highwater(self, tp: TP) -> int | None: ...
+
+    def position_of(self, tp: TP) -> int | None: ...
+
+
+class Lanes:
+    """Lanes by source partition, between one assignment and the next."""
+
+    def __init__(
+        self,
+        config: ShellConfig,
+        core: Core,
+        partitions: Partitions,
+        delivery: Delivery,
+        observer: Observer,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.config = config
+        self.core = core
+        self.partitions = partitions
+        self.delivery = delivery
+        self.observer = observer
+        self._fail = fail
+        self._lanes: dict[int, Lane] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._committers: dict[int, Committer] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._seeking: set[int] = set()
+        self._held: set[int] = set()
+        self._reader: Reader | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def take_over(self, partitions: Collection[int]) -> None:
+        """Become the one writer of these partitions and of no others, before they are restored."""
+        await self._close_committers()
+        opened = await asyncio.gather(
+            *(self._open(partition) for partition in partitions), return_exceptions=True
+        )
+        for error in opened:
+            if isinstance(error, BaseException):
+                await self._close_committers()
+                raise error
+
+    async def _open(self, partition: int) -> None:
+        self._committers[partition] = await self.delivery.open(partition)
+
+    def start(self, reader: Reader, expected: Mapping[int, int]) -> None:
+        """Process these partitions from these source offsets on; their stores are restored."""
+        self._reader = reader
+        for partition, offset in expected.items():
+            lane = Lane(
+                self.config,
+                self.core,
+                partition,
+                self.partitions.stores[partition],
+                Inbox(offset),
+                self._committers[partition],
+                self.observer,
+                lambda waiting, partition=partition: self._release(partition, waiting),
+            )
+            self._lanes[partition] = lane
+            self._tasks[partition] = asyncio.create_task(self._run(partition, lane))
+        self._watching = self._spawn(self._watch())
+
+    async def _run(self, partition: int, lane: Lane) -> None:
+        try:
+            await lane.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if is_fenced(error):
+                log.warning(
+                    "%s-%d belongs to another worker now; nothing of the micro-batch from offset"
+                    " %d on was committed here.",
+                    self.config.source, partition, lane.committed,
+                )  # fmt: skip
+                self._spawn(self._after_fence(partition, lane))
+                return
+            failure = PartitionFailed(
+                f"{self.config.source}-{partition}: a micro-batch after offset {lane.committed}"
+                f" failed ({type(error).__name__}: {error}). Nothing is lost: the worker ends, and"
+                " its next start goes on from there."
+            )
+            failure.__cause__ = error
+            self._fail(failure)
+
+    async def _after_fence(self, partition: int, lane: Lane) -> None:
+        await asyncio.sleep(FENCED_GRACE_SECONDS)
+        if self._lanes.get(partition) is lane:
+            self._fail(
+                PartitionFailed(
+                    f"{self.config.source}-{partition} was fenced, yet the group still assigns it"
+                    " to this worker: its transactional id"
+                    f" {self.config.transactional_id(partition)} is in use elsewhere, or a"
+                    " transaction ran into its timeout."
+                )
+            )
+
+    def offer(self, chunk: Chunk) -> None:
+        """Hand a chunk to its partition; what comes after a gap is read again, in order."""
+        partition = chunk.partition
+        lane = self._lanes.get(partition)
+        if lane is None or partition in self._seeking:
+            return
+        if gap := lane.offer(chunk):
+            log.warning(
+                "Expected offset %d of %s-%d, got %d; reading again from %d.",
+                gap.expected, chunk.topic, partition, gap.found, gap.expected,
+            )  # fmt: skip
+            self._seeking.add(partition)
+            self._spawn(self._seek_back(TP(chunk.topic, partition), lane))
+        elif lane.inbox.size >= WAITING_BATCHES * self.config.max_batch_events:
+            self._hold(partition)
+
+    async def _seek_back(self, tp: TP, lane: Lane) -> None:
+        assert self._reader is not None  # noqa: S101 (a chunk came from it)
+        expected = lane.inbox.end
+        bounds = await self._reader.log_bounds([tp])
+        begins, _ = bounds[tp]
+        if begins > expected:
+            log.error(
+                "Records %d to %d of %s-%d were deleted before they were processed: the topic's"
+                " retention is shorter than the lag.", expected, begins - 1, *tp,
+            )  # fmt: skip
+            lane.inbox.skip_to(begins)
+        await self._reader.seek(tp, lane.inbox.end)
+        self._seeking.discard(tp.partition)
+
+    def _hold(self, partition: int) -> None:
+        if self._reader is not None and partition not in self._held:
+            self._held.add(partition)
+            self._reader.on_buffer_full(TP(self.config.source, partition))
+
+    def _release(self, partition: int, waiting: int) -> None:
+        if (
+            self._reader is not None
+            and partition in self._held
+            and waiting <= self.config.max_batch_events
+        ):
+            self._held.discard(partition)
+            self._reader.on_buffer_drop(TP(self.config.source, partition))
+
+    async def drain(self) -> None:
+        """Stop all lanes once what they have taken is delivered; keep the stores that stay true."""
+        if self._watching is not None:
+            self._watching.cancel()
+        for lane in self._lanes.values():
+            lane.stop()
+        tasks = [task for task in self._tasks.values() if not task.done()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+            for task in late:
+                log.warning("A micro-batch was not delivered in time; its next owner repeats it.")
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for partition, lane in self._lanes.items():
+            if lane.true:
+                self.partitions.leave(partition, lane.changelog_end)
+            else:
+                self.partitions.forget(partition)
+        self._lanes.clear()
+        self._tasks.clear()
+        self._seeking.clear()
+        self._held.clear()
+
+    async def close(self) -> None:
+        """Drain, and let go of the producers."""
+        await self.drain()
+        for task in self._background:
+            task.cancel()
+        await self._close_committers()
+        await self.delivery.close()
+
+    async def _close_committers(self) -> None:
+        committers = list(self._committers.values())
+        self._committers.clear()
+        await asyncio.gather(
+            *(committer.close() for committer in committers), return_exceptions=True
+        )
+
+    async def _watch(self) -> None:
+        """Report every second; end a worker that does not move though there is work."""
+        moved = {partition: (lane.committed, monotonic()) for partition, lane in self._lanes.items()}
+        ends: dict[TP, int] = {}
+        for second in count():
+            if second % ENDS_EVERY_SECONDS == 0:
+                ends = await self._ends()
+            for partition, lane in self._lanes.items():
+                self.observer.progress(progress := self._progress(partition, lane, ends))
+                if not progress.lag_records or lane.committed != moved[partition][0]:
+                    moved[partition] = (lane.committed, monotonic())
+                elif monotonic() - moved[partition][1] > self.config.stall_seconds:
+                    self._fail(
+                        PartitionFailed(
+                            f"{self.config.source}-{partition} has not moved from offset"
+                            f" {lane.committed} for {self.config.stall_seconds:.0f} s, though"
+                            f" {progress.lag_records} records wait; the worker ends, and its next"
+                            " start goes on from there."
+                        )
+                    )
+                    return
+            await asyncio.sleep(1)
+
+    async def _ends(self) -> dict[TP, int]:
+        """Asked for, because a fetcher that hangs learns of no new records."""
+        tps = [TP(self.config.source, partition) for partition in self._lanes]
+        bounds = await self._reader.log_bounds(tps) if self._reader is not None else {}
+        return {tp: end for tp, (_, end) in bounds.items()}
+
+    def _progress(self, partition: int, lane: Lane, ends: Mapping[TP, int]) -> Progress:
+        tp = TP(self.config.source, partition)
+        highwater = self._reader.highwater(tp) if self._reader is not None else None
+        done = lane.committed
+        if lane.idle and self._reader is not None:
+            # Behind the last record there may be transaction markers, which nobody delivers.
+            done = max(done, self._reader.position_of(tp) or 0)
+        lag = max(0, highwater or 0, ends.get(tp, 0)) - done
+        seconds = 0.0
+        if lag > 0 and (oldest_ms := lane.oldest_ms) is not None:
+            seconds = max(0.0, time() - oldest_ms / 1000)
+        return Progress(partition, lane.store, done, max(0, lag), seconds)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task

@@ -1,0 +1,67 @@
+"""What the shell tells whoever watches it. Plain calls, so that it needs no metrics library."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+
+class Done(NamedTuple):
+    """One micro-batch, committed."""
+
+    partition: int
+    outputs: Any  # the core's OutputBatch
+    timestamps_ms: Sequence[int]  # LogAppendTime of its events, -1 where unknown
+    done_ms: int  # epoch, when the commit was acknowledged
+    stage_seconds: Mapping[str, float]  # queue, the core's stages, pack, commit
+    oversized: int  # outputs that a stub stands for
+
+
+class Progress(NamedTuple):
+    """Where one partition stands."""
+
+    partition: int
+    store: Any  # the core's PartitionStore
+    next_offset: int
+    lag_records: int  # committed input that is not processed yet
+    lag_seconds: float  # age of the oldest such record, 0 without one
+
+
+class Restored(NamedTuple):
+    """State read back from the changelog."""
+
+    partitions: int
+    warm: int  # of them, those whose state was still in memory and still true
+    records: int
+    bytes: int
+    seconds: float
+
+
+class Observer(Protocol):
+    """All methods are called from the event loop and must not block."""
+
+    def batch(self, done: Done) -> None: ...
+
+    def progress(self, progress: Progress) -> None:
+        """Once a second and partition."""
+
+    def rebalanced(self, partitions: Collection[int]) -> None:
+        """The group gave this worker these partitions; they are being restored."""
+
+    def restoring(self, read: int, total: int) -> None:
+        """Offsets of the changelog read so far, of all that have to be."""
+
+    def restored(self, restored: Restored) -> None:
+        """Ready: from now on every partition is served."""
+
+
+class Unobserved:
+    """Tells nobody."""
+
+    def batch(self, done: Done) -> None: ...
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def rebalanced(self, partitions: Collection[int]) -> None: ...
+
+    def restoring(self, read: int, total: int) -> None: ...
+
+    def restored(self, restored: Restored) -> None: ...

@@ -1,0 +1,60 @@
+"""Records become record batches, none larger than the brokers take."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+Header = tuple[str, bytes]
+KeyValue = tuple[bytes | None, bytes | None]
+
+OVERSIZED = "oversized"
+"""Header of the stub that stands for a record that no broker would take: its size in bytes."""
+
+_SLACK_BYTES = 1024
+"""More than a record's headers and lengths add to its key and value."""
+
+
+class Packed(NamedTuple):
+    """Record batches of one topic, in order, closed."""
+
+    topic: str
+    batches: list[Any]  # aiokafka's BatchBuilder
+    records: int
+    oversized: int  # records that a stub stands for
+
+
+def pack(
+    create_batch: Callable[[], Any],
+    topic: str,
+    records: Iterable[KeyValue],
+    timestamp_ms: int,
+    record_limit: int,
+    headers: list[Header],
+) -> Packed:
+    """Fill as many batches as it takes.
+
+    A record above ``record_limit`` bytes would be refused by the broker with all that travels with
+    it, again and again. A stub takes its place, without a value, so that the record still counts.
+    """
+    batches: list[Any] = []
+    batch = None
+    count = oversized = 0
+    for count, (key, value) in enumerate(records, 1):
+        own = headers
+        if len(key or b"") + len(value or b"") + _SLACK_BYTES > record_limit:
+            size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers)
+            if size > record_limit:
+                oversized += 1
+                own = [*headers, (OVERSIZED, str(size).encode())]
+                key, value = (key or b"")[: record_limit // 2], None
+        if batch is not None:
+            if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=own):
+                continue
+        # The first record of a batch is taken whatever its size.
+        batch = create_batch()
+        batches.append(batch)
+        batch.append(timestamp=timestamp_ms, key=key, value=value, headers=own)
+    for batch in batches:
+        batch.close()
+    return Packed(topic, batches, count, oversized)

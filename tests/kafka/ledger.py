@@ -1,0 +1,185 @@
+"""What went into Kafka and what a reader finds there, compared to the last record."""
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from stream_app.core.batch import EventBatch
+from tests.kafka.counting import PARTITION, CountingStore, config, play
+
+ROOT = Path(__file__).parents[2]
+TOPICS = ("in", "predictions", "anomalies", "rejected")
+
+Event = tuple[int, bytes | None]  # partition, key
+
+
+class Verdict(NamedTuple):
+    """All zero and true: exactly once."""
+
+    missing: int  # inputs without an outcome
+    doubled: int  # outcomes of an input beyond the first
+    wrong: int  # outputs that an undisturbed run does not have in that place
+    state: bool  # the changelog folds to the state of an undisturbed run
+
+
+EXACT = Verdict(0, 0, 0, True)
+
+
+def events(count: int, partitions: int = 4, keys: int = 200, seed: int = 1) -> list[Event]:
+    """A key belongs to one partition; one record in 50 has none."""
+    draw = random.Random(seed)
+    found: list[Event] = []
+    for _ in range(count):
+        user = draw.randrange(keys)
+        key = None if draw.random() < 0.02 else b"u%d" % user
+        found.append((user % partitions, key))
+    return found
+
+
+async def make_topics(
+    bootstrap: str, app_id: str, partitions: int = 4, names: Sequence[str] = TOPICS
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(f"{app_id}.{name}", partitions, 1) for name in names])
+    finally:
+        await admin.close()
+
+
+async def produce(
+    bootstrap: str, app_id: str, batch: Sequence[Event], per_second: float | None = None
+) -> None:
+    """Send to the input topic, in order."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=2, enable_idempotence=True)
+    await producer.start()
+    try:
+        started = time.monotonic()
+        for number, (partition, key) in enumerate(batch):
+            await producer.send(f"{app_id}.in", b"click", key=key, partition=partition)
+            if per_second and number % 20 == 0:
+                await asyncio.sleep(max(0, started + number / per_second - time.monotonic()))
+    finally:
+        await producer.stop()
+
+
+async def read(
+    bootstrap: str, topic: str, partitions: int = 4, isolation: str = "read_committed"
+) -> dict[int, list[Any]]:
+    """Every record that is there now, by partition."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, isolation_level=isolation, group_id=None,
+        auto_offset_reset="earliest", enable_auto_commit=False,
+    )  # fmt: skip
+    await consumer.start()
+    tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+    try:
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        found: dict[int, list[Any]] = {partition: [] for partition in range(partitions)}
+        for tp in tps:
+            while await consumer.position(tp) < ends[tp]:
+                for rows in (await consumer.getmany(tp, timeout_ms=100)).values():
+                    found[tp.partition] += rows
+        return found
+    finally:
+        await consumer.stop()
+
+
+def undisturbed(batch: Sequence[Event], partition: int) -> tuple[dict[str, list[Any]], CountingStore]:
+    """What one worker that nobody disturbs makes of a partition."""
+    keys = [key for place, key in batch if place == partition]
+    store = CountingStore(partition)
+    size = len(keys)
+    columns = EventBatch(
+        topic="", partition=partition, offsets=range(size), timestamps_ms=[-1] * size, keys=keys,
+        values=[b"click"] * size, headers=[()] * size, next_offset=size,
+    )  # fmt: skip
+    outputs = play(columns, store, lambda stage: None)
+    named = {name: [tuple(r[1:]) for r in getattr(outputs, name)] for name in TOPICS[1:]}
+    return named, store
+
+
+async def verify(
+    bootstrap: str, app_id: str, batch: Sequence[Event], partitions: int = 4
+) -> Verdict:
+    """Compare what a read_committed reader finds with an undisturbed run."""
+    missing = doubled = wrong = 0
+    same_state = True
+    found = {
+        name: await read(bootstrap, f"{app_id}.{name}", partitions) for name in TOPICS[1:]
+    }
+    changes = await read(bootstrap, config(bootstrap, app_id).changelog, partitions)
+    for partition in range(partitions):
+        expected, store = undisturbed(batch, partition)
+        outcomes: Counter[int] = Counter()
+        for name, records in expected.items():
+            seen = [(row.key, row.value) for row in found[name][partition]]
+            wrong += sum(a != b for a, b in zip(seen, records, strict=False))
+            wrong += abs(len(seen) - len(records))
+            if name != "anomalies":
+                outcomes.update(json.loads(value)[1] for _, value in seen)
+        doubled += sum(count - 1 for count in outcomes.values())
+        missing += store.next_offset - len(outcomes)
+        restored = CountingStore(partition)
+        restored.restore((row.key, row.value) for row in changes[partition])
+        same_state &= (restored.counts, restored.next_offset) == (store.counts, store.next_offset)
+    return Verdict(missing, doubled, wrong, same_state)
+
+
+async def processed(bootstrap: str, app_id: str, partitions: int = 4) -> int:
+    """Input records whose results are committed, by the partition records."""
+    changes = await read(bootstrap, config(bootstrap, app_id).changelog, partitions)
+    return sum(
+        max((int(row.value) for row in rows if row.key == PARTITION), default=0)
+        for rows in changes.values()
+    )
+
+
+class WorkerProcess:
+    """A counting worker in a process of its own."""
+
+    def __init__(self, bootstrap: str, app_id: str, *arguments: str, **shell: object) -> None:
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "tests.kafka.counting", bootstrap, app_id,
+             "--shell", json.dumps(shell), *arguments],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ready(self) -> Mapping[str, Any]:
+        """Wait until it serves; what it says of its recovery."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            word, _, said = line.partition(" ")
+            if word == "ready":
+                return dict(json.loads(said))
+        raise AssertionError(f"The worker ended with {self.process.wait()}: {self.errors()}")
+
+    def errors(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self._wait()
+
+    def stop(self) -> tuple[int, str]:
+        """SIGTERM; exit code and what was logged."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._wait()
+
+    def _wait(self) -> tuple[int, str]:
+        _, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, errors
