@@ -1,9 +1,13 @@
 """How Kafka is reached: one value, and the arguments that aiokafka and Faust make of it."""
 
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+from aiokafka.errors import KafkaConnectionError
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
@@ -16,6 +20,12 @@ class ConnectionInvalid(ValueError):
     """The settings contradict one another or name files that cannot be read."""
 
     exit_code: ClassVar[int] = 2
+
+
+class KafkaUnreachable(RuntimeError):
+    """No broker answers at the given addresses in the given way."""
+
+    exit_code: ClassVar[int] = 3
 
 
 @dataclass(frozen=True)
@@ -110,3 +120,34 @@ class Connection:
                 "files; the key must not be encrypted and must belong to the certificate."
             ) from None
         return context
+
+
+class Client(Protocol):
+    """What all clients of aiokafka have in common, up to the name of their end."""
+
+    async def start(self) -> None: ...
+
+
+AnyClient = TypeVar("AnyClient", bound=Client)
+
+
+@asynccontextmanager
+async def opened(client: AnyClient, connection: Connection) -> AsyncIterator[AnyClient]:
+    """Start an aiokafka client of this connection, and stop it in the end.
+
+    Raises:
+        KafkaUnreachable: no broker lets it in.
+    """
+    try:
+        try:
+            await client.start()
+        except KafkaConnectionError as error:
+            raise KafkaUnreachable(
+                f"No Kafka answers {connection.security_protocol} at "
+                f"{', '.join(connection.bootstrap_servers)}. Start one with `clickahead broker`, "
+                "or see whether kafka.bootstrap_servers, its security_protocol and credentials are "
+                "right."
+            ) from error
+        yield client
+    finally:
+        await (client.close() if hasattr(client, "close") else client.stop())  # type: ignore[attr-defined]
