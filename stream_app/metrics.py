@@ -1,0 +1,265 @@
+"""What an operator can see of a worker: every ``clickahead_*`` metric, in seconds and bytes.
+
+Labels come from closed sets, or name partitions; never a user, an item, an address or the text of
+an error, for each new value of a label is one more series for ever. Counters take one call per
+batch, histograms one array per batch; what is a state and not an event is read at the scrape.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from stream_app.core.batch import OutputBatch
+from stream_app.core.events import ALERT_KINDS, OUTCOMES, REASONS
+from stream_app.core.pipeline import Stage
+from stream_app.kafka.observer import Done, Progress, Restored
+from stream_app.metrics_histogram import BatchHistogram
+from stream_app.metrics_partitions import Clock, Health, PartitionGauges
+
+STAGES: tuple[str, ...] = ("wait", *get_args(Stage), "commit")
+
+# The service level behind the latency alerts counts predictions within 0.25 s: keep that bound.
+LATENCY_BOUNDS_SECONDS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+STAGE_BOUNDS_SECONDS = (
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
+)  # fmt: skip
+LOOP_BOUNDS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_BOUNDS_EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+@dataclass(frozen=True)
+class About:
+    """What stays true of a worker process as long as it runs."""
+
+    version: str
+    delivery: str
+    model: str
+    model_version: str
+    trained_at: float | None
+    """Seconds since the epoch; None where the model does not say."""
+    flag_budget: float
+    """Share of normal events that each detector may flag: the setting ``alerts.rate``."""
+    stall_seconds: float = 180.0
+    """A partition or a recovery that stands still for so long is not alive."""
+
+
+class Metrics:
+    """The instruments of one worker; the Kafka shell's `Observer`.
+
+    Everything happens on the event loop, scrapes too, so nothing here is locked.
+    """
+
+    def __init__(self, registry: CollectorRegistry, clock: Clock, about: About) -> None:
+        self.registry = registry
+        self._partitions = PartitionGauges(clock, about.stall_seconds)
+        registry.register(self._partitions)
+        self._flow(registry)
+        self._timing(registry)
+        self._recovery(registry)
+        self._constants(registry, about)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def health(self) -> Health:
+        return self._partitions.health()
+
+    # --- the shell's observer
+
+    def batch(self, done: Done) -> None:
+        outputs: OutputBatch = done.outputs
+        _add(self._events, outputs.outcomes)
+        _add(self._rejected, outputs.reject_reasons)
+        _add(self._flags, outputs.flags)
+        judged = {
+            "surprise": outputs.outcomes["predicted"],
+            "session_close": outputs.closed_sessions,
+        }
+        _add(self._judged, judged)
+        self._fallbacks.inc(outputs.fallbacks)
+        self._oversized.inc(done.oversized)
+        self._batch_events.cells.observe(len(done.timestamps_ms))
+        for stage, seconds in done.stage_seconds.items():
+            self._stages.series[stage].observe(seconds)
+        appended_ms = np.asarray(done.timestamps_ms, np.int64)  # [N]
+        known_ms = appended_ms[appended_ms >= 0]  # [N']
+        self._latency.cells.observe_each((done.done_ms - known_ms) / 1000)
+
+    def progress(self, progress: Progress) -> None:
+        self._partitions.reported(progress)
+
+    def rebalanced(self, partitions: Collection[int]) -> None:
+        self._rebalances.inc()
+        self._assigned.set(len(partitions))
+        self._remaining.set(0)
+        self._partitions.rebalanced()
+
+    def restoring(self, read: int, total: int) -> None:
+        self._remaining.set(total - read)
+        self._partitions.restoring()
+
+    def restored(self, restored: Restored) -> None:
+        self._remaining.set(0)
+        self._restored_records.inc(restored.records)
+        self._restored_bytes.inc(restored.bytes)
+        self._restored_seconds.set(restored.seconds)
+        self._partitions.restored()
+
+    # --- the event loop
+
+    def loop_was_late(self, seconds: float) -> None:
+        """Time between when a timer was due on the event loop and when it ran."""
+        self._loop_lag.cells.observe(seconds)
+
+    # --- the instruments
+
+    def _flow(self, registry: CollectorRegistry) -> None:
+        self._events = _counters(
+            registry,
+            "clickahead_events",
+            "Input records by what became of them; each has exactly one outcome.",
+            "outcome",
+            OUTCOMES,
+        )
+        self._rejected = _counters(
+            registry,
+            "clickahead_rejected",
+            "Records that went to the dead-letter topic, by reason.",
+            "reason",
+            REASONS,
+        )
+        self._flags = _counters(
+            registry,
+            "clickahead_flags",
+            "Anomaly alerts that opened, by detector.",
+            "kind",
+            ALERT_KINDS,
+        )
+        self._judged = _counters(
+            registry,
+            "clickahead_judged",
+            "What each detector looked at: events, or closed sessions.",
+            "kind",
+            ALERT_KINDS,
+        )
+        self._fallbacks = Counter(
+            "clickahead_fallbacks",
+            "Predictions that the model could not make: its vocabulary does not know the items.",
+            registry=registry,
+        )
+        self._oversized = Counter(
+            "clickahead_oversized_outputs",
+            "Outputs that were too large for their topic and replaced by a stub.",
+            registry=registry,
+        )
+
+    def _timing(self, registry: CollectorRegistry) -> None:
+        self._latency = BatchHistogram(
+            "clickahead_event_to_prediction_seconds",
+            "From the broker's append of an event to the commit of what it caused.",
+            LATENCY_BOUNDS_SECONDS,
+        )
+        self._stages = BatchHistogram(
+            "clickahead_stage_seconds",
+            "Time of a micro-batch in each stage.",
+            STAGE_BOUNDS_SECONDS,
+            "stage",
+            STAGES,
+        )
+        self._batch_events = BatchHistogram(
+            "clickahead_batch_events",
+            "Events in a micro-batch; its count is the number of micro-batches delivered.",
+            BATCH_BOUNDS_EVENTS,
+        )
+        self._loop_lag = BatchHistogram(
+            "clickahead_event_loop_lag_seconds",
+            "How late timers of the event loop run.",
+            LOOP_BOUNDS_SECONDS,
+        )
+        for histogram in (self._latency, self._stages, self._batch_events, self._loop_lag):
+            registry.register(histogram)
+
+    def _recovery(self, registry: CollectorRegistry) -> None:
+        self._rebalances = Counter(
+            "clickahead_rebalances",
+            "Assignments that this worker got from the consumer group.",
+            registry=registry,
+        )
+        self._assigned = Gauge(
+            "clickahead_assigned_partitions",
+            "Input partitions that the group gave to this worker.",
+            registry=registry,
+        )
+        Gauge(
+            "clickahead_recovering",
+            "1 while state is restored from the changelog and nothing is predicted.",
+            registry=registry,
+        ).set_function(lambda: float(self._partitions.restoring_for_seconds is not None))
+        self._remaining = Gauge(
+            "clickahead_recovery_remaining_records",
+            "Changelog offsets that the recovery that runs still has to read.",
+            registry=registry,
+        )
+        self._restored_records = Counter(
+            "clickahead_recovery_restored_records",
+            "Changelog records that were applied in recoveries.",
+            registry=registry,
+        )
+        self._restored_bytes = Counter(
+            "clickahead_recovery_restored_bytes",
+            "Bytes of those changelog records.",
+            registry=registry,
+        )
+        self._restored_seconds = Gauge(
+            "clickahead_recovery_seconds",
+            "How long the last recovery that ended took.",
+            registry=registry,
+        )
+
+    def _constants(self, registry: CollectorRegistry, about: About) -> None:
+        Info("clickahead_worker", "The worker that runs.", registry=registry).info(
+            {"version": about.version, "delivery": about.delivery}
+        )
+        Info("clickahead_model", "The model that is served.", registry=registry).info(
+            {"model": about.model, "version": about.model_version}
+        )
+        trained = Gauge(
+            "clickahead_model_trained_timestamp_seconds",
+            "When the served model was trained; absent where the model does not say.",
+            ["model"],
+            registry=registry,
+        )
+        if about.trained_at is not None:
+            trained.labels(about.model).set(about.trained_at)
+        Gauge(
+            "clickahead_flag_budget_ratio",
+            "Share of normal events that each detector may flag.",
+            registry=registry,
+        ).set(about.flag_budget)
+
+
+def _counters(
+    registry: CollectorRegistry, name: str, documentation: str, label: str, values: Iterable[str]
+) -> Mapping[str, Counter]:
+    """A counter's series for every value of its label, all there from the start at zero: one that
+    began with its first increment would hide that increment from ``rate()``."""
+    counter = Counter(name, documentation, [label], registry=registry)
+    return {value: counter.labels(value) for value in values}
+
+
+def _add(counters: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+    for value, count in counts.items():
+        counters[value].inc(count)
