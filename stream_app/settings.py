@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stream_app.core.config import ConfigError, CoreConfig
-from stream_app.kafka.connection import Connection, ConnectionInvalid
 from stream_app.sections import (
     INSECURE_KEY,
     AlertsSection,
@@ -29,6 +28,9 @@ from stream_app.sources import (
     from_file,
     variable_of,
 )
+
+if TYPE_CHECKING:
+    from stream_app.kafka.connection import Connection
 
 __all__ = ["Settings", "SettingsError", "find_config_file", "load"]
 
@@ -83,8 +85,10 @@ class Settings(BaseSettings):
             fields=dict(self.input.fields),
         )
 
-    def connection(self) -> Connection:
+    def connection(self) -> "Connection":
         """How Kafka is reached, the password included. Raises ConnectionInvalid."""
+        from stream_app.kafka.connection import Connection  # brings aiokafka in
+
         kafka = self.kafka
         password = kafka.sasl_password
         return Connection(
@@ -171,14 +175,9 @@ def load(
         tree.setdefault(section, {})[name] = value.value
     try:
         settings = Settings(**tree)  # type: ignore[arg-type]
-        settings.core_config()
-        settings.connection()
     except ValidationError as error:
         raise SettingsError("\n".join(_sentences(error, given))) from None
-    except ConfigError as error:
-        raise SettingsError(_core_sentence(error, given)) from None
-    except ConnectionInvalid as error:
-        raise SettingsError(f"kafka: {error}") from None
+    _check_uses(settings, given)
     settings._origins = {key: value.origin for key, value in given.items()}
     return settings
 
@@ -199,7 +198,17 @@ def _sentences(error: ValidationError, given: Mapping[str, Given]) -> list[str]:
     return lines
 
 
-def _core_sentence(error: ConfigError, given: Mapping[str, Given]) -> str:
-    field, _, rule = str(error).partition(" ")
-    key = f"alerts.{ALERT_FIELDS[field]}" if field in ALERT_FIELDS else f"core.{field}"
-    return f"{given[key].origin}: {key} {rule}" if key in given else f"{key} {rule}"
+def _check_uses(settings: Settings, given: Mapping[str, Given]) -> None:
+    """Refuse at once what the core or the connection would refuse later."""
+    from stream_app.kafka.connection import ConnectionInvalid
+
+    try:
+        settings.core_config()
+        settings.connection()
+    except ConnectionInvalid as error:
+        raise SettingsError(f"kafka: {error}") from None
+    except ConfigError as error:
+        field, _, rule = str(error).partition(" ")
+        key = f"alerts.{ALERT_FIELDS[field]}" if field in ALERT_FIELDS else f"core.{field}"
+        origin = f"{given[key].origin}: " if key in given else ""
+        raise SettingsError(f"{origin}{key} {rule}") from None
