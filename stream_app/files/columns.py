@@ -1,6 +1,6 @@
 """Which column of a file is which field of an event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from stream_app.files.event import FIELDS, FileError
@@ -45,6 +45,20 @@ def assign(
     if missing:
         raise FileError(_missing(missing, found, taken, where))
     return Columns(column_of, session_is_user, "timestamp" not in column_of)
+
+
+def parse_mapping(arguments: Iterable[str]) -> dict[str, str]:
+    """What ``--map column=field`` arguments say, column -> field. Raises FileError."""
+    mapping: dict[str, str] = {}
+    for argument in arguments:
+        column, equals, field = argument.rpartition("=")
+        if not equals or not column:
+            raise FileError(f"--map {argument} has to be column=field, as in --map sku=item_id.")
+        if column in mapping:
+            raise FileError(f"--map names column {column!r} twice; choose one field for it.")
+        mapping[column] = field
+    check_mapping(mapping)
+    return mapping
 
 
 def check_mapping(mapping: Mapping[str, str]) -> None:

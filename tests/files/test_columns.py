@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.files.columns import assign
+from stream_app.files.columns import assign, parse_mapping
 from stream_app.files.event import FIELDS, FileError
 from stream_app.files.presets import PRESETS
 
@@ -62,3 +62,15 @@ def test_a_name_that_stands_twice_is_refused_only_where_it_is_needed() -> None:
     assign(["user_id", "item_id", "x", "x"], None, {}, "a.csv")
     with pytest.raises(FileError, match="2 columns named 'user_id'"):
         assign(["user_id", "item_id", "user_id"], None, {}, "a.csv")
+
+
+def test_map_arguments_are_read_or_refused() -> None:
+    assert parse_mapping(["sku=item_id", "a=b=user_id"]) == {"sku": "item_id", "a=b": "user_id"}
+    for argument, sentence in [
+        (["item_id"], "has to be column=field"),
+        (["=item_id"], "has to be column=field"),
+        (["a=item_id", "a=user_id"], "column 'a' twice"),
+        (["a=nothing"], "names no field"),
+    ]:
+        with pytest.raises(FileError, match=sentence):
+            parse_mapping(argument)
