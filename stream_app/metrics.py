@@ -262,4 +262,5 @@ def _counters(
 
 def _add(counters: Mapping[str, Any], counts: Mapping[str, int]) -> None:
     for value, count in counts.items():
-        counters[value].inc(count)
+        if count:
+            counters[value].inc(count)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import ClassVar, NamedTuple
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -103,28 +103,26 @@ class MetricsServer:
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             answered, method = Answer(HTTPStatus.BAD_REQUEST, b"bad request\n"), "GET"
         else:
-            method, path, accept = parse(request)
-            answered = answer(self._metrics, method, path, accept)
+            method, path = parse(request)
+            answered = answer(self._metrics, method, path)
         writer.write(encode(answered, with_body=method != "HEAD"))
         await writer.drain()
 
 
-def parse(request: bytes) -> tuple[str, str, str]:
-    """Method, path without its query, and Accept header of a request; empty where there is none."""
-    first, *lines = request.decode("latin-1").split("\r\n")
-    method, _, rest = first.partition(" ")
-    path = rest.partition(" ")[0].partition("?")[0]
-    headers = dict(line.lower().split(":", 1) for line in lines if ":" in line)
-    return method, path, headers.get("accept", "").strip()
+def parse(request: bytes) -> tuple[str, str]:
+    """Method and path, without its query; empty where the request has none."""
+    method, _, rest = request.decode("latin-1").partition("\r\n")[0].partition(" ")
+    return method, rest.partition(" ")[0].partition("?")[0]
 
 
-def answer(metrics: Metrics, method: str, path: str, accept: str) -> Answer:
+def answer(metrics: Metrics, method: str, path: str) -> Answer:
     """What a path says. Nothing of the request is repeated."""
     if method not in ("GET", "HEAD"):
         return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"use GET\n")
     if path == "/metrics":
-        encoder, content_type = choose_encoder(accept)
-        return Answer(HTTPStatus.OK, encoder(WithoutCreated(metrics.registry)), content_type)
+        # Every Prometheus reads this format, and OpenMetrics takes twice as long to write.
+        exposed = generate_latest(WithoutCreated(metrics.registry))
+        return Answer(HTTPStatus.OK, exposed, CONTENT_TYPE_PLAIN_0_0_4)
     if path in ("/healthz", "/readyz"):
         health = metrics.health()
         good = health.alive if path == "/healthz" else health.ready

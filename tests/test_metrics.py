@@ -1,0 +1,202 @@
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from model.engine import OnnxEngine
+from stream_app.core.batch import OutputBatch, Route
+from stream_app.core.events import ALERT_KINDS, OUTCOMES, REASONS
+from stream_app.core.pipeline import play
+from stream_app.core.store import PartitionStore
+from stream_app.kafka.observer import Done, Observer, Progress, Restored
+from stream_app.metrics import STAGES, About, Metrics
+from tests.core.streams import CONFIG, event_batch, records
+
+CLICK = b'{"user_id":"u1","item_id":"i1","event_type":"view","timestamp":1700000000000}'
+RELAXED = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+class Clock:
+    """A wall clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Worker:
+    """Metrics with a clock and eyes."""
+
+    def __init__(self, trained_at: float | None = 1_600_000_000.0) -> None:
+        self.clock = Clock()
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(
+            self.registry,
+            self.clock,
+            About(
+                version="1.2.3",
+                delivery="exactly_once",
+                model="gru",
+                model_version="0123456789abcdef",
+                trained_at=trained_at,
+                flag_budget=0.001,
+            ),
+        )
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"clickahead_{name}", labels)
+
+    def series(self) -> int:
+        return sum(len(metric.samples) for metric in self.registry.collect())
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+def done(
+    outputs: OutputBatch, timestamps_ms: Sequence[int] = (), *, done_ms: int = 0, oversized: int = 0
+) -> Done:
+    return Done(0, outputs, timestamps_ms, done_ms, dict.fromkeys(STAGES, 0.001), oversized)
+
+
+def progress(
+    store: PartitionStore, *, partition: int = 0, offset: int = 0, lag: int = 0, seconds: float = 0
+) -> Progress:
+    return Progress(partition, store, offset, lag, seconds)
+
+
+def test_metrics_are_an_observer_of_the_shell(worker: Worker) -> None:
+    observer: Observer = worker.metrics
+    observer.rebalanced([0, 1])
+    assert worker.value("assigned_partitions") == 2
+
+
+@RELAXED
+@given(values=st.lists(records(), max_size=60), cut=st.integers(0, 60))
+def test_every_record_of_a_real_batch_has_one_outcome(
+    values: list[bytes | None], cut: int, tiny_engine: OnnxEngine
+) -> None:
+    worker, store = Worker(), PartitionStore(0, tiny_engine, CONFIG)
+    flags = closed = 0
+    for start, part in ((0, values[:cut]), (len(values[:cut]), values[cut:])):
+        stages: dict[str, float] = {"wait": 0.0, "commit": 0.0}
+        outputs = play(
+            event_batch(part, start),
+            store,
+            {tiny_engine.version: tiny_engine},
+            Route(tiny_engine.version),
+            lambda stage, into=stages: into.update({stage: 0.5}),  # type: ignore[misc]
+        )
+        worker.metrics.batch(Done(0, outputs, [0] * len(part), 1000, stages, 0))
+        flags += sum(outputs.flags.values())
+        closed += outputs.closed_sessions
+    counted = {outcome: worker.value("events_total", outcome=outcome) for outcome in OUTCOMES}
+    assert sum(v or 0 for v in counted.values()) == len(values)
+    assert counted["rejected"] == sum(
+        worker.value("rejected_total", reason=reason) or 0 for reason in REASONS
+    )
+    assert worker.value("judged_total", kind="surprise") == counted["predicted"]
+    assert worker.value("judged_total", kind="session_close") == closed
+    assert sum(worker.value("flags_total", kind=kind) or 0 for kind in ALERT_KINDS) == flags
+    assert worker.value("event_to_prediction_seconds_count") == len(values)
+    assert worker.value("batch_events_count") == 2
+    assert worker.value("batch_events_sum") == len(values)
+    assert worker.value("stage_seconds_count", stage="decode") == 2
+
+
+@RELAXED
+@given(values=st.lists(records(), min_size=1, max_size=40))
+def test_no_input_makes_a_new_series(values: list[bytes | None], tiny_engine: OnnxEngine) -> None:
+    worker, store = Worker(), PartitionStore(0, tiny_engine, CONFIG)
+    worker.metrics.progress(progress(store))
+    # A watermark before the first event would be a number without meaning, so it has no series.
+    before = worker.series() + (worker.value("watermark_lag_seconds", partition="0") is None)
+    outputs = play(
+        event_batch(values), store, {tiny_engine.version: tiny_engine}, Route(tiny_engine.version)
+    )
+    worker.metrics.batch(done(outputs, [0] * len(values)))
+    worker.metrics.progress(progress(store, lag=3))
+    assert worker.series() - (store.watermark_ms < 0) <= before
+    said = {
+        value for m in worker.registry.collect() for s in m.samples for value in s.labels.values()
+    }
+    assert not said & {"u0", "u1", "i0", "i1", "e0", "e1"}
+
+
+def test_latency_is_from_append_to_commit_and_leaves_out_unknown_times(worker: Worker) -> None:
+    worker.metrics.batch(done(OutputBatch(), [1_000, -1, 1_900], done_ms=2_000))
+    assert worker.value("event_to_prediction_seconds_count") == 2
+    assert worker.value("event_to_prediction_seconds_sum") == pytest.approx(1.1)
+    assert worker.value("event_to_prediction_seconds_bucket", le="0.25") == 1
+
+
+def test_fallbacks_and_stubs_are_counted(worker: Worker) -> None:
+    worker.metrics.batch(done(OutputBatch(fallbacks=4), [0], oversized=2))
+    assert worker.value("fallbacks_total") == 4
+    assert worker.value("oversized_outputs_total") == 2
+
+
+def test_counters_stand_at_zero_from_the_start(worker: Worker) -> None:
+    for outcome in OUTCOMES:
+        assert worker.value("events_total", outcome=outcome) == 0
+    for reason in REASONS:
+        assert worker.value("rejected_total", reason=reason) == 0
+    for stage in STAGES:
+        assert worker.value("stage_seconds_count", stage=stage) == 0
+
+
+def test_a_partitions_gauges_are_those_of_its_store(
+    worker: Worker, tiny_engine: OnnxEngine
+) -> None:
+    store = PartitionStore(3, tiny_engine, CONFIG)
+    play(
+        event_batch([CLICK]), store, {tiny_engine.version: tiny_engine}, Route(tiny_engine.version)
+    )
+    worker.metrics.progress(progress(store, partition=3, offset=1, lag=7, seconds=2.5))
+    assert worker.value("state_users", partition="3") == store.users == 1
+    assert worker.value("state_bytes", partition="3") == store.state_bytes > 0
+    assert worker.value("next_offset", partition="3") == 1
+    assert worker.value("consumer_lag_records", partition="3") == 7
+    assert worker.value("consumer_lag_seconds", partition="3") == 2.5
+    assert worker.value("calibration_scores", partition="3", kind="surprise") == len(
+        store.reservoirs["surprise"]
+    )
+
+
+def test_the_model_and_the_worker_name_themselves(worker: Worker) -> None:
+    assert worker.value("worker_info", version="1.2.3", delivery="exactly_once") == 1
+    assert worker.value("model_info", model="gru", version="0123456789abcdef") == 1
+    assert worker.value("model_trained_timestamp_seconds", model="gru") == 1_600_000_000
+    assert worker.value("flag_budget_ratio") == 0.001
+
+
+def test_a_model_without_a_date_has_no_age() -> None:
+    worker = Worker(trained_at=None)
+    assert worker.value("model_trained_timestamp_seconds", model="gru") is None
+
+
+def test_recovery_is_seen_from_its_start_to_its_end(worker: Worker) -> None:
+    worker.metrics.rebalanced([0])
+    worker.metrics.restoring(200, 1000)
+    assert worker.value("recovering") == 1
+    assert worker.value("recovery_remaining_records") == 800
+    worker.metrics.restored(Restored(1, 0, 990, 12_345, 3.5))
+    assert worker.value("recovering") == 0
+    assert worker.value("recovery_remaining_records") == 0
+    assert worker.value("recovery_restored_records_total") == 990
+    assert worker.value("recovery_restored_bytes_total") == 12_345
+    assert worker.value("recovery_seconds") == 3.5
+    assert worker.value("rebalances_total") == 1
+
+
+def test_the_process_and_its_garbage_collector_are_seen(worker: Worker) -> None:
+    names = {metric.name for metric in worker.registry.collect()}
+    assert {"process_resident_memory_bytes", "python_gc_collections", "python_info"} <= names
