@@ -3,7 +3,6 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from model.engine import OnnxEngine
 from stream_app.core.batch import OutputBatch, Route
@@ -11,49 +10,14 @@ from stream_app.core.events import ALERT_KINDS, OUTCOMES, REASONS
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
 from stream_app.kafka.observer import Done, Observer, Progress, Restored
-from stream_app.metrics import STAGES, About, Metrics
+from stream_app.metrics import STAGES
 from tests.core.streams import CONFIG, event_batch, records
+from tests.watched_worker import Worker
 
 CLICK = b'{"user_id":"u1","item_id":"i1","event_type":"view","timestamp":1700000000000}'
 RELAXED = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-class Clock:
-    """A wall clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Worker:
-    """Metrics with a clock and eyes."""
-
-    def __init__(self, trained_at: float | None = 1_600_000_000.0) -> None:
-        self.clock = Clock()
-        self.registry = CollectorRegistry()
-        self.metrics = Metrics(
-            self.registry,
-            self.clock,
-            About(
-                version="1.2.3",
-                delivery="exactly_once",
-                model="gru",
-                model_version="0123456789abcdef",
-                trained_at=trained_at,
-                flag_budget=0.001,
-            ),
-        )
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(f"clickahead_{name}", labels)
-
-    def series(self) -> int:
-        return sum(len(metric.samples) for metric in self.registry.collect())
 
 
 @pytest.fixture

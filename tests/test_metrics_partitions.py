@@ -11,7 +11,7 @@ from stream_app.core.store import PartitionStore
 from stream_app.kafka.observer import Progress
 from stream_app.metrics_partitions import PartitionGauges, open_alerts
 from tests.core.streams import CONFIG, event_batch, records
-from tests.test_metrics import Clock
+from tests.watched_worker import Clock
 
 STALL_SECONDS = 60.0
 

@@ -15,7 +15,7 @@ from stream_app.metrics_server import (
     MetricsPortUnusable,
     MetricsServer,
 )
-from tests.test_metrics import Worker
+from tests.watched_worker import Worker
 
 
 @asynccontextmanager
