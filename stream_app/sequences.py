@@ -154,34 +154,35 @@ def build_log(
     config = msgspec.structs.replace(config, allowed_lateness_ms=_LATENESS_MS)
     engine = _Silent(spec, Vocabulary(items, spec.cold_buckets))
     store, recorder = PartitionStore(0, engine, config), _Recorder(spec)
-    source = cleaned(events, config)
-    offset = 0
-    while part := list(islice(source, BATCH_EVENTS)):
-        batch = _batch(offset, len(part))
+    for batch, part in batches(cleaned(events, config)):
         done = 0
         while done < len(part):
             admission = Admission(batch, part, store, engine)
             done = admission.run(done)
             results = advance(admission.steps, store, engine)
             recorder.record(admission.steps, admission.entries, results.dense)
-        offset += len(part)
         store.take_changes()
         progress(len(part))
     return recorder.log()
 
 
-def _batch(offset: int, n: int) -> EventBatch:
-    """Offsets are all that admission reads of a batch whose records are cleaned already."""
-    return EventBatch(
-        topic="file",
-        partition=0,
-        offsets=range(offset, offset + n),
-        timestamps_ms=(),
-        keys=(),
-        values=(),
-        headers=(),
-        next_offset=offset + n,
-    )
+def batches(source: Iterable[Cleaned]) -> Iterator[tuple[EventBatch, list[Cleaned]]]:
+    """Cleaned records in batches of one partition. The batches hold offsets only: that is all
+    that admission reads of records which are cleaned already."""
+    records, offset = iter(source), 0
+    while part := list(islice(records, BATCH_EVENTS)):
+        batch = EventBatch(
+            topic="file",
+            partition=0,
+            offsets=range(offset, offset + len(part)),
+            timestamps_ms=(),
+            keys=(),
+            values=(),
+            headers=(),
+            next_offset=offset + len(part),
+        )
+        yield batch, part
+        offset += len(part)
 
 
 class _Recorder:

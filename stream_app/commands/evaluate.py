@@ -1,0 +1,58 @@
+"""``clickahead evaluate``: a model's metrics on click files that it has not seen."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stream_app.files import PRESETS
+from stream_app.invocation import settings_of
+from stream_app.reading import FileChoice, read_shown
+
+
+class Protocol(StrEnum):
+    session = "session"
+    leave_one_out = "leave-one-out"
+
+
+def command(
+    context: typer.Context,
+    model: Annotated[Path, typer.Option(help="A trained model's folder.")],
+    test: Annotated[list[Path], typer.Option(help="Click files; repeat for several.")],
+    protocol: Annotated[
+        Protocol,
+        typer.Option(help="Every next item of every session, or each user's last item only."),
+    ] = Protocol.session,
+    filter_seen: Annotated[
+        bool, typer.Option("--filter-seen", help="Take the user's earlier items out of rankings.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the metrics there too.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"What kind of file it is: {', '.join(PRESETS)}.")
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
+    ] = None,
+) -> None:
+    """Rank the whole catalogue for each next item and compare with popularity and Markov."""
+    # torch costs seconds: only who evaluates pays for it.
+    from model.checkpoint import load
+    from model.evaluate import evaluate, table
+    from stream_app.sequences import build_log
+
+    core = settings_of(context).core_config()
+    console = Console(stderr=True)
+    saved = load(model)
+    choice = FileChoice(test, preset, mapping or (), sort=True)
+    log = build_log(read_shown(choice, console, "reading"), saved.spec, tuple(saved.items), core)
+    metrics = evaluate(model, log, protocol.value, filter_seen=filter_seen, console=console)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(metrics, indent=2) + "\n")
+    Console().print(table(metrics))

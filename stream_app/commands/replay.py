@@ -1,0 +1,116 @@
+"""``clickahead replay``: click files or a dump through the worker's core, without Kafka."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from stream_app.bundled import model_directory
+from stream_app.files import PRESETS
+from stream_app.invocation import ExitCode, settings_of
+from stream_app.kafka.dump import DumpError, read_dump
+from stream_app.reading import FileChoice, read_shown
+from stream_app.replay import InputRecord, Replay, from_files, write_replay
+
+
+def command(
+    context: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(help="Click files, or a dump of the input topic.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the three .jsonl files.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model's folder; else worker.model_dir.")
+    ] = None,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Spread files over so many, as producers do.")
+    ] = 1,
+    close: Annotated[
+        bool, typer.Option("--close", help="End all open sessions behind the last event.")
+    ] = False,
+    dump: Annotated[
+        bool | None,
+        typer.Option("--dump/--no-dump", help="Whether FILES are dumps; else their content tells."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"What kind of file it is: {', '.join(PRESETS)}.")
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
+    ] = None,
+    sort: Annotated[
+        bool | None,
+        typer.Option("--sort/--no-sort", help="Order by time first; else as the preset says."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the totals as JSON.")] = False,
+) -> int:
+    """Write predictions.jsonl, anomalies.jsonl and rejected.jsonl: what a worker would publish."""
+    # ONNX Runtime takes its time to import.
+    from model.engine import open_engine
+
+    settings = settings_of(context)
+    console = Console(stderr=True)
+    engine = open_engine(model or model_directory(settings.worker.model_dir))
+    replay = Replay(settings.topic("events"), engine, settings.core_config())
+    is_dump = looks_like_dump(files[0]) if dump is None else dump
+    if is_dump:
+        records = from_dumps(files)
+    else:
+        choice = FileChoice(files, preset, mapping or (), sort)
+        records = from_files(read_shown(choice, console, "replaying"), partitions)
+    totals = write_replay(records, replay, out, close)
+    for notice in totals.notices:
+        console.print(NOTICES[notice], highlight=False)
+    late = totals.reject_reasons.get("late", 0)
+    if late > totals.records // 100:
+        console.print(
+            f"{late} events were late by more than core.allowed_lateness_ms: --sort orders a file "
+            "by time first.",
+            highlight=False,
+        )
+    typer.echo(json.dumps(msgspec.to_builtins(totals)) if as_json else sentence(totals.outcomes))
+    return ExitCode.OK if totals.is_conserved else ExitCode.FAILED
+
+
+NOTICES = {
+    "out_of_vocabulary": (
+        "The model does not know this catalogue: more than half of the items are new to it. "
+        "Predictions fall back to what followed what in the stream itself. Train on your own "
+        "clicks: clickahead train FILE... --out DIR"
+    )
+}
+
+
+def looks_like_dump(path: Path) -> bool:
+    """Whether the file's first line is a record of ``clickahead dump``."""
+    try:
+        next(iter(read_dump(path)), None)
+    except DumpError:
+        return False
+    return True
+
+
+def from_dumps(paths: list[Path]) -> Iterator[InputRecord]:
+    """Records at the partitions and offsets that they had in Kafka."""
+    for path in paths:
+        for record in read_dump(path):
+            is_arrival = record.timestamp_type == "log_append"
+            yield InputRecord(
+                record.partition,
+                record.offset,
+                record.timestamp_ms if is_arrival else -1,
+                record.key,
+                record.value,
+                tuple((name, value or b"") for name, value in record.headers),
+            )
+
+
+def sentence(outcomes: dict[str, int]) -> str:
+    """``in = predicted + rejected + duplicates + heartbeats``, with numbers."""
+    parts = " + ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    return f"{sum(outcomes.values())} records in = {parts}"

@@ -1,0 +1,75 @@
+"""``clickahead train``: a served model from click files."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stream_app.invocation import UserError, settings_of
+from stream_app.reading import FileChoice, read_shown
+
+
+def command(
+    context: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(help="CSV, TSV, JSON Lines or Parquet, plain or gzipped.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the model; a killed run goes on in it.")],
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="How to train, or what kind of file it is (as for produce); `auto` looks at the"
+            " data."
+        ),
+    ] = "auto",
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one training setting; repeat."),
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
+    ] = None,
+) -> None:
+    """Train a next-item and next-action model, calibrate its anomaly scores, and export it."""
+    # torch costs seconds: only who trains pays for it.
+    from model.config import TrainConfig, parse_pairs, with_settings
+    from model.presets import PRESETS, preset_for
+    from stream_app.files import PRESETS as FILE_PRESETS
+    from stream_app.profile import profile
+    from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
+    from stream_app.training import train_served
+
+    if preset not in PRESETS and preset not in FILE_PRESETS and preset != "auto":
+        known = ", ".join(["auto", *PRESETS, *FILE_PRESETS])
+        raise UserError(f"--preset {preset} is unknown; choose one of {known}.")
+    core = settings_of(context).core_config()
+    console = Console(stderr=True)
+    file_preset = preset if preset in FILE_PRESETS else None
+    choice = FileChoice(files, file_preset, mapping or (), sort=True)
+    found = profile(cleaned(read_shown(choice, console, "counting"), core))
+    texts = parse_pairs(pairs or [])
+    shapes = {name: text for name, text in texts.items() if name in ShapeConfig.__struct_fields__}
+    spec, items = shape(found, with_settings(ShapeConfig(), shapes))
+    log = build_log(read_shown(choice, console, "reading"), spec, items, core)
+    recipe: TrainConfig = preset_for("auto" if file_preset else preset, log, spec)
+    config = with_settings(recipe, {k: v for k, v in texts.items() if k not in shapes})
+    console.print(
+        f"{log.events:,} events, {log.sessions:,} sessions, {spec.item_count:,} items, "
+        f"{len(spec.actions)} actions; {found.rejected:,} rows rejected",
+        highlight=False,
+    )
+    manifest = train_served(
+        lambda: read_shown(choice, console, "calibrating"),
+        log,
+        spec,
+        items,
+        config,
+        core,
+        out,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        console=console,
+    )
+    typer.echo(f"model {spec.name}-{manifest.fingerprint} in {out}")

@@ -1,0 +1,1 @@
+"""The whole product on one machine: Kafka, worker, a click stream, and a view of what comes out."""

@@ -1,0 +1,99 @@
+"""From click files to a served model: profile, spec, tokens, weights, calibration, graph.
+
+The number of epochs and the calibration come from held-out newest sessions, by a model that has
+not seen them; the model that serves is then trained on everything.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from rich.console import Console
+
+from model.checkpoint import Manifest
+from model.config import TrainConfig
+from model.engine import open_engine
+from model.export import export, save_calibration
+from model.holdout import hold_out
+from model.log import EventLog
+from model.phase import best_epoch_of
+from model.spec import Engine, Floats, ModelSpec
+from model.train import train
+from stream_app.core.admit import Admission
+from stream_app.core.config import CoreConfig
+from stream_app.core.entries import SessionEnd
+from stream_app.core.rounds import advance
+from stream_app.core.store import PartitionStore
+from stream_app.files import FileEvent
+from stream_app.sequences import batches, cleaned
+
+CHOSEN = "train/chosen"
+Events = Callable[[], Iterable[FileEvent]]
+
+
+def train_served(
+    events: Events,
+    log: EventLog,
+    spec: ModelSpec,
+    items: tuple[str, ...],
+    config: TrainConfig,
+    core: CoreConfig,
+    out: Path,
+    created_at: str,
+    console: Console | None = None,
+) -> Manifest:
+    """Train, calibrate and export into ``out``; ``events`` reads the log's files once more.
+
+    Takes up a killed run where it stopped. Raises what ``model.train.train`` raises.
+    """
+    scores: Mapping[str, Floats] = {}
+    if config.held_out > 0:
+        chosen = out / CHOSEN
+        probe = msgspec.structs.replace(config, refit=False)
+        manifest = train(
+            log, spec, items, probe, chosen, created_at=created_at, console=console
+        )
+        export(chosen)
+        from_ms = _first_held_out_ms(log, config.held_out)
+        scores = held_out_scores(events(), open_engine(chosen), core, from_ms)
+        config = msgspec.structs.replace(config, held_out=0, epochs=best_epoch_of(manifest))
+    manifest = train(log, spec, items, config, out, created_at=created_at, console=console)
+    export(out)
+    save_calibration(out, scores)
+    return manifest
+
+
+def _first_held_out_ms(log: EventLog, share: float) -> int:
+    late = hold_out(log, share).late
+    return int(log.at_ms[late].min())
+
+
+def held_out_scores(
+    events: Iterable[FileEvent], engine: Engine, config: CoreConfig, from_ms: int
+) -> dict[str, Floats]:
+    """Anomaly scores of the events and session closes from a time on, by alert kind.
+
+    The whole log is played, since a held-out event's window and memory reach back.
+    """
+    surprise: list[Floats] = []
+    close: list[float] = []
+    store = PartitionStore(0, engine, config)
+    for batch, part in batches(cleaned(events, config)):
+        done = 0
+        while done < len(part):
+            admission = Admission(batch, part, store, engine)
+            done = admission.run(done)
+            results = advance(admission.steps, store, engine)
+            is_late = np.array(admission.steps.at_ms, np.int64) >= from_ms
+            surprise.append(results.score[is_late])
+            close += [
+                float(results.close_surprise[end.previous]) if end.previous >= 0 else end.surprise
+                for end in admission.entries
+                if isinstance(end, SessionEnd) and end.at_ms >= from_ms
+            ]
+        store.take_changes()
+    return {
+        "surprise": np.concatenate([np.zeros(0, np.float32), *surprise]),
+        "session_close": np.array(close, np.float32),
+    }
