@@ -100,7 +100,7 @@ def next_index(marked: npt.NDArray[np.bool_], stretch: Longs) -> Longs:
     count = len(marked)
     places = np.where(marked, np.arange(count), count)
     at_or_after = np.minimum.accumulate(places[::-1])[::-1]  # [N]
-    after = np.append(at_or_after[1:], count)  # [N]
+    after = np.append(at_or_after, count)[1:]  # [N]
     found = after < count
     found[found] = stretch[after[found]] == stretch[found]
     return np.where(found, after, NONE)

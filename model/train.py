@@ -154,7 +154,7 @@ def _summary(log: EventLog, history: Sequence[EpochRecord]) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "events": log.events,
         "sessions": log.sessions,
-        "history": msgspec.to_builtins(history),
+        "history": [msgspec.to_builtins(record) for record in history],
     }
     if chosen:
         best = chosen[best_epoch(history) - 1]

@@ -1,0 +1,136 @@
+"""Measure a saved model on a log that it has not seen, beside two baselines from its training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from model import baselines, checkpoint
+from model.baselines import Baselines, Ranker
+from model.data import INTENTS, check_log, stretch_of, targets_of
+from model.head_metrics import action_metrics, intent_metrics
+from model.log import EventLog, Longs
+from model.nets import GruNet
+from model.questions import PROTOCOLS, Protocol, Questions, questions_of, seen_before
+from model.ranking import CUTS, metrics_of
+from model.scoring import answer
+from model.spec import ModelSpec
+
+
+class EvaluationError(ValueError):
+    """There is nothing to measure, or it was asked for in a way that does not exist."""
+
+
+def evaluate(
+    directory: Path,
+    log: EventLog,
+    protocol: Protocol = "session",
+    *,
+    filter_seen: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Metrics of the model in ``directory`` on ``log`` (coded with the model's vocabulary).
+
+    Keys: ``recall@K``, ``mrr@K``, ``ndcg@K`` for K in 1, 5, 10, 20 and ``n``, by full ranking of
+    the known items with ties worst; the same under ``baselines`` for ``popular`` and ``markov``;
+    ``unknown_target_share``, the share of targets that training has not seen: misses; ``action``,
+    ``cart`` and ``purchase`` for the heads. ``filter_seen`` takes the user's earlier items out of
+    every ranking. Raises EvaluationError, DataError, CheckpointError.
+    """
+    if protocol not in PROTOCOLS:
+        raise EvaluationError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    saved = checkpoint.load(directory)
+    spec = saved.spec
+    check_log(log, spec, saved.items)
+    questions = questions_of(log, spec, protocol)
+    if len(questions.event) == 0:
+        raise EvaluationError(
+            f"the log holds {log.events} events in {log.sessions} sessions and no next item to "
+            f"predict by the protocol {protocol!r}; give one with longer sessions"
+        )
+    counts = baselines.load(directory, spec)
+    net = GruNet(spec)
+    net.set_weights(saved.weights)
+    # Under leave-one-out the heads are asked where the item is, else after every event.
+    after = np.arange(log.events) if protocol == "session" else questions.event - 1
+    with _progress(console) as shown:
+        ask = shown.add_task("model", total=len(np.union1d(after, questions.event - 1)))
+        answers = answer(
+            net,
+            log,
+            spec,
+            questions,
+            after,
+            filter_seen=filter_seen,
+            on_progress=lambda events: shown.advance(ask, events),
+        )
+        count = shown.add_task("baselines", total=len(questions.event))
+        popular, markov = _baseline_ranks(
+            log, spec, questions, counts, filter_seen, lambda: shown.advance(count)
+        )
+    targets = targets_of(log, spec)
+    result: dict[str, Any] = dict(metrics_of(answers.ranks))
+    result["protocol"], result["filter_seen"] = protocol, filter_seen
+    result["unknown_target_share"] = float((questions.target >= spec.item_count).mean())
+    result["action"] = action_metrics(answers.action_logits, targets.action[after])
+    for column, name in enumerate(INTENTS):
+        result[name] = intent_metrics(
+            answers.intent_logits[:, column], targets.intent[after, column]
+        )
+    result["baselines"] = {"popular": metrics_of(popular), "markov": metrics_of(markov)}
+    return result
+
+
+def table_of(result: dict[str, Any]) -> Table:
+    """The ranking metrics of ``evaluate`` for a terminal, the baselines beside the model."""
+    table = Table(
+        title=f"{result['n']:,} next items, full ranking, protocol {result['protocol']}",
+        caption=f"{result['unknown_target_share']:.2%} of the targets are unknown to the model "
+        "and count as misses",
+    )
+    table.add_column("")
+    for cut in CUTS:
+        for metric in ("recall", "mrr", "ndcg"):
+            table.add_column(f"{metric}@{cut}", justify="right")
+    for name, row in (("model", result), *result["baselines"].items()):
+        values = (row[f"{metric}@{cut}"] for cut in CUTS for metric in ("recall", "mrr", "ndcg"))
+        table.add_row(name, *(f"{value:.4f}" for value in values))
+    return table
+
+
+def _baseline_ranks(
+    log: EventLog,
+    spec: ModelSpec,
+    questions: Questions,
+    counts: Baselines,
+    filter_seen: bool,
+    on_question: Callable[[], None],
+) -> tuple[Longs, Longs]:
+    """Ranks of the questions' targets by popularity and by the first-order Markov chain."""
+    ranker = Ranker(counts)
+    user_bounds = log.session_start[log.user_start]
+    user_first = user_bounds[:-1][stretch_of(user_bounds, log.events)]  # [N]
+    nothing = np.zeros(0, np.int32)
+    ranks = np.empty((2, len(questions.event)), np.int64)
+    for number, event in enumerate(questions.event):
+        seen = seen_before(log, spec, event, user_first[event]) if filter_seen else nothing
+        target, last = int(questions.target[number]), int(questions.last_item[number])
+        ranks[0, number] = ranker.popular(target, seen)
+        ranks[1, number] = ranker.markov(last, target, seen)
+        on_question()
+    return ranks[0], ranks[1]
+
+
+def _progress(console: Console | None) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console is None,
+    )

@@ -1,0 +1,90 @@
+"""Fitting: the rate's cycle, heads that begin at base rates, and a loss that cannot become NaN."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from model.config import TrainConfig
+from model.data import NONE, targets_of
+from model.fit import DivergedError, Fitting, initial_net, learning_rate
+from tests.model.logs import learnable_log, log_of, spec_of
+
+SPEC = spec_of()
+CONFIG = TrainConfig(threads=1, batch_sequences=16, learning_rate=1e-2)
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing() -> None:
+    config = msgspec.structs.replace(CONFIG, warmup_share=0.25)
+    rates = [learning_rate(progress, config) for progress in np.linspace(0, 1, 101)]
+    assert max(rates) == rates[25] == pytest.approx(config.learning_rate)
+    assert all(np.diff(rates[:26]) > 0)
+    assert all(np.diff(rates[25:]) < 0)
+    assert rates[-1] == pytest.approx(config.learning_rate / 1000)
+    assert learning_rate(0.0, msgspec.structs.replace(config, warmup_share=0.0)) == 1e-2
+
+
+def test_heads_begin_at_base_rates() -> None:
+    log = learnable_log(SPEC)
+    targets = targets_of(log, SPEC)
+    net = initial_net(SPEC, targets, seed=1)
+    shares = torch.softmax(net.action_head.bias, 0)
+    known = targets.action[targets.action != NONE]
+    counts = np.bincount(known, minlength=len(SPEC.actions)) / len(known)
+    np.testing.assert_allclose(shares.detach().numpy(), counts, atol=0.01)
+    cart = torch.sigmoid(net.intent_head.bias[0]).item()
+    assert cart == pytest.approx(targets.intent[:, 0].mean(), abs=0.01)
+
+
+def test_an_absent_intent_is_as_good_as_never_and_stays_so() -> None:
+    spec = spec_of(actions=("_close", "other", "view"))
+    fitting = Fitting(learnable_log(spec), spec, CONFIG, epochs=1)
+    batches = fitting.batches(0)
+    for number, batch in enumerate(batches):
+        fitting.step(0, number, len(batches), batch)
+    hidden = torch.randn(9, spec.hidden_width)
+    assert (torch.sigmoid(fitting.net.intent_logits(hidden)) < 1e-4).all()
+
+
+def test_heads_are_detached_where_there_is_one_action() -> None:
+    single = spec_of(actions=("_close", "other", "view"))
+    assert Fitting(learnable_log(single), single, CONFIG, 1).detach_heads
+    assert not Fitting(learnable_log(SPEC), SPEC, CONFIG, 1).detach_heads
+    forced = msgspec.structs.replace(CONFIG, detach_heads=False)
+    assert not Fitting(learnable_log(single), single, forced, 1).detach_heads
+
+
+def test_state_carries_everything() -> None:
+    log = learnable_log(SPEC)
+    one, other = (Fitting(log, SPEC, CONFIG, epochs=2) for _ in range(2))
+    batches = one.batches(0)
+    for number in range(3):
+        one.step(0, number, len(batches), batches[number])
+    other.restore({name: array.copy() for name, array in one.state().items()})
+    for fitting in (one, other):
+        for number in range(3, 6):
+            fitting.step(0, number, len(batches), batches[number])
+    for name, array in one.state().items():
+        np.testing.assert_array_equal(other.state()[name], array, err_msg=name)
+
+
+def test_a_loss_that_is_no_number_is_refused_before_it_spreads() -> None:
+    fitting = Fitting(learnable_log(SPEC), SPEC, CONFIG, epochs=1)
+    batches = fitting.batches(0)
+    with torch.no_grad():
+        fitting.net.action_head.bias[0] = math.nan
+    before = fitting.net.weights()["item_embedding"]
+    with pytest.raises(
+        DivergedError, match=r"became nan in epoch 1, batch 1.*learning_rate=0.0033"
+    ):
+        fitting.step(0, 0, len(batches), batches[0])
+    np.testing.assert_array_equal(fitting.net.weights()["item_embedding"], before)
+
+
+def test_a_log_of_one_session_can_be_fitted() -> None:
+    log = log_of([[[(0, 2), (1, 2)]]], SPEC)
+    fitting = Fitting(log, SPEC, CONFIG, epochs=1)
+    loss = fitting.step(0, 0, 1, fitting.batches(0)[0])
+    assert loss.item_count == 1
