@@ -10,7 +10,6 @@ import pytest
 from model.engine import OnnxEngine, open_engine
 from tests.tiny_model import tiny_spec, write_tiny_model
 
-
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
