@@ -10,6 +10,8 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
 
+from stream_app.commands.topics import ensured
+from stream_app.core.events import TOPICS
 from stream_app.demo.options import DemoOptions
 from stream_app.demo.show import Show
 from stream_app.demo.worker_process import WorkerProcess
@@ -17,14 +19,12 @@ from stream_app.files import FileEvent
 from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.embedded import EmbeddedKafka
 from stream_app.kafka.jars import Report, ensure_jars
-from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.kafka.topic_reader import extents, partitions_of, reader
 from stream_app.produce import Produced, produce, producer_of
 from stream_app.settings import Settings
 from stream_app.verify import Audit, audit
 
 DRAIN_SECONDS = 60.0
-ROLES = ("events", "predictions", "anomalies", "rejected", "items", "control", "profiles", "demand")
 
 SettingsFor = Callable[[str], Settings]
 EnvironFor = Callable[[str], Mapping[str, str]]
@@ -56,10 +56,8 @@ async def run_demo(
     async with _kafka(options.directory, jars, console) as servers:
         settings = settings_for(servers)
         connection = settings.connection()
-        names = {role: settings.topic(role) for role in ROLES}
-        await ensure_topics(
-            connection, names, settings.changelog_topic(), options.partitions, replicas=1
-        )
+        names = {role: settings.topic(role) for role in TOPICS}
+        await ensured(settings, create=True)
         async with _worker(environ_for(servers), options.directory / "worker.log", console) as own:
             show = Show(options, names, settings.core_config(), console, own.check)
             async with show.following(connection):
