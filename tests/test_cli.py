@@ -101,9 +101,12 @@ def test_a_misspelt_command_is_answered_with_the_nearest(tmp_path: Path) -> None
     assert "No such command 'wroker'. Did you mean 'worker'" in words(refused.stderr)
 
 
-def test_version_is_told(tmp_path: Path) -> None:
+def test_version_is_told_and_the_package_runs_as_the_command(tmp_path: Path) -> None:
     told = run(["--version"], tmp_path)
     assert (told.exit_code, told.stdout.split()[0]) == (0, "clickahead")
+    as_package = [sys.executable, "-m", "stream_app", "--version"]
+    ended = subprocess.run(as_package, capture_output=True, text=True, check=True)  # noqa: S603
+    assert ended.stdout == told.stdout
 
 
 @pytest.mark.parametrize("before", [True, False])
