@@ -2,50 +2,163 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from model import graph, reference
-from model.checkpoint import load
-from model.engine import OnnxEngine, open_session
-from model.parity import check_parity, random_tokens
-from model.served import GRAPH_FORMAT, ScanName, Step, digest_of, save_step
-from model.spec import Tokens
+from model.calibration import CalibrationError, read_calibration
+from model.calibration import save_calibration as save_calibration
+from model.checkpoint import Checkpoint, load
+from model.engine import OnnxEngine
+from model.measure import Agreement, agreement, latency_us
+from model.parity import check_batching, check_parity, random_tokens
+from model.scan import GROUPED_FROM, MAX_LOGIT_SCALE
+from model.served import (
+    CALIBRATION_FILE,
+    GRAPH_FORMAT,
+    MAX_GRAPH_BYTES,
+    ScanName,
+    Step,
+    digest_of,
+    save_step,
+)
+from model.session import StepSession
+from model.spec import ModelSpec, Tokens
+
+# Below this catalogue the exact scan is as fast as int8 and its second pass.
+INT8_FROM_ITEMS = 6_000
+MIN_RECALL = 0.999
+MAX_LOG_Z_ERROR = 0.05  # nats, 99 % of the queries
+
+
+class ExportError(ValueError):
+    """A model that cannot be served as it is."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One way to serve the model, and what it measured."""
+
+    scan: ScanName
+    graph_bytes: int
+    latency_us: dict[str, float]  # microseconds an event, by batch size
+    agreement: Agreement | None = None  # with the exact scan
 
 
 class ExportReport(msgspec.Struct, frozen=True):
-    """What an export chose and why; the same numbers go to ``step.json``."""
+    """What an export chose and why; ``step.json`` holds the same under ``measured``."""
 
     scan: ScanName
+    reason: str
     parity: float  # largest distance to the float64 reference
+    candidates: tuple[Candidate, ...]
 
 
 def export(
     model_dir: Path,
     validation: Sequence[Tokens] | None = None,
     progress: Callable[[str], None] = lambda stage: None,
+    scan: ScanName | None = None,
 ) -> ExportReport:
     """Make a trained model's folder servable: write ``step.onnx`` and ``step.json`` into it.
 
-    ``validation`` holds successive events of the same users: element t has the t-th event of each
+    ``validation`` holds successive events of held-out users: element t has the t-th event of each
     user who has that many, users in the same order, those with most events first. Without it,
-    random tokens stand in. Raises ParityError, and writes nothing, if the graph disagrees with
-    the reference.
+    random events stand in. ``scan`` overrules the choice. ``progress`` hears what is done next.
+
+    Raises ParityError where the graph disagrees with the reference or a row's bits depend on its
+    batch, ExportError where the model cannot be served; then nothing is written.
     """
     checkpoint = load(model_dir)
-    steps = validation or random_tokens(checkpoint.spec, rows=64, length=6, seed=0)
-    progress("exact scan")
-    content = graph.build(checkpoint.spec, checkpoint.weights, checkpoint.fingerprint)
-    start = reference.initial(checkpoint.spec, checkpoint.weights, 1)
-    engine = OnnxEngine(checkpoint, open_session(content), float(start.log_z[0]), {})
-    distance = check_parity(checkpoint, engine, steps)
+    _check_limits(checkpoint)
+    steps = validation or random_tokens(checkpoint.spec, rows=256, length=8, seed=0)
+    log_z = float(reference.initial(checkpoint.spec, checkpoint.weights, 1).log_z[0])
+    progress("building the exact scan")
+    content, exact = _build(checkpoint, "exact", log_z)
+    progress("comparing with the reference")
+    parity = check_parity(checkpoint, exact, steps)
+    check_batching(exact, steps)
+    progress("measuring the exact scan")
+    candidates = [Candidate("exact", len(content), latency_us(exact))]
+    contents = {"exact": content}
+    if scan == "int8" and checkpoint.spec.item_count < GROUPED_FROM:
+        raise ExportError(
+            f"the int8 scan needs {GROUPED_FROM} items, the model has "
+            f"{checkpoint.spec.item_count}; leave the choice to the export"
+        )
+    if scan == "int8" or (scan is None and checkpoint.spec.item_count >= INT8_FROM_ITEMS):
+        progress("building the int8 scan")
+        contents["int8"], int8 = _build(checkpoint, "int8", log_z)
+        check_batching(int8, steps)
+        progress("measuring the int8 scan")
+        agrees = agreement(exact, int8, steps)
+        candidates.append(Candidate("int8", len(contents["int8"]), latency_us(int8), agrees))
+    chosen, reason = choose(checkpoint.spec, candidates, scan)
+    report = ExportReport(chosen, reason, parity, tuple(candidates))
     step = Step(
         format=GRAPH_FORMAT,
         fingerprint=checkpoint.manifest.fingerprint,
-        graph_digest=digest_of(content),
-        scan="exact",
-        initial_log_z=float(start.log_z[0]),
-        measured={"parity": distance},
+        graph_digest=digest_of(contents[chosen]),
+        scan=chosen,
+        initial_log_z=log_z,
+        measured=_as_json(report),
     )
-    save_step(model_dir, step, content)
-    return ExportReport("exact", distance)
+    save_step(model_dir, step, contents[chosen])
+    _drop_foreign_calibration(model_dir, step.fingerprint)
+    return report
+
+
+def choose(
+    spec: ModelSpec, candidates: Sequence[Candidate], scan: ScanName | None
+) -> tuple[ScanName, str]:
+    """The scan to serve and the reason in words.
+
+    The measured quality decides, and the catalogue's size for the speed: the clock of a busy
+    machine would make two exports of one model differ.
+    """
+    if scan is not None:
+        return scan, "asked for"
+    quality = {candidate.scan: candidate.agreement for candidate in candidates}.get("int8")
+    if quality is None:
+        return "exact", f"{spec.item_count} items are fewer than {INT8_FROM_ITEMS}"
+    found = f"recall@{spec.top_k} {quality.recall:.4f}, log Z error {quality.log_z_error_p99:.4f}"
+    if quality.recall < MIN_RECALL or quality.log_z_error_p99 > MAX_LOG_Z_ERROR:
+        return "exact", f"int8 misses recall {MIN_RECALL} or error {MAX_LOG_Z_ERROR}: {found}"
+    return "int8", found
+
+
+def _build(
+    checkpoint: Checkpoint, scan: ScanName, initial_log_z: float
+) -> tuple[bytes, OnnxEngine]:
+    spec = checkpoint.spec
+    content = graph.build(spec, checkpoint.weights, checkpoint.fingerprint, scan)
+    return content, OnnxEngine(checkpoint, StepSession(content, spec), initial_log_z, {})
+
+
+def _check_limits(checkpoint: Checkpoint) -> None:
+    spec, scale = checkpoint.spec, float(checkpoint.weights["logit_scale"])
+    if not abs(scale) <= MAX_LOGIT_SCALE:
+        raise ExportError(
+            f"the logit scale is {scale:.1f}, at most {MAX_LOGIT_SCALE} can be served; "
+            "train with a smaller one or with weight decay"
+        )
+    # Per item a row of the input table, one of the surprise table, and one of the scan.
+    size = 4 * spec.input_count * (5 * spec.hidden_width + 1)
+    if size > MAX_GRAPH_BYTES:
+        raise ExportError(
+            f"{spec.item_count} items with {spec.hidden_width} numbers each make a graph of "
+            f"{size} bytes, at most {MAX_GRAPH_BYTES} can be served; train a narrower model or "
+            "with a higher minimum of events per item"
+        )
+
+
+def _as_json(report: ExportReport) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(report)
+    return plain
+
+
+def _drop_foreign_calibration(model_dir: Path, fingerprint: str) -> None:
+    try:
+        read_calibration(model_dir, fingerprint)
+    except CalibrationError:
+        (model_dir / CALIBRATION_FILE).unlink()

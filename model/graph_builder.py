@@ -10,7 +10,11 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 OPSET = 18
 IR_VERSION = 9
 
+# Numbers in the widest vector register (AVX-512): rows of a multiple of it all begin alike.
+ROW_ALIGNMENT = 16
+
 ELEMENT_TYPES = {
+    "int8": TensorProto.INT8,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "uint8": TensorProto.UINT8,
@@ -33,40 +37,56 @@ class GraphBuilder:
         self._inputs.append(helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype], shape))
         return name
 
-    def output(self, name: str, value: str, dtype: str, *shape: str | int) -> None:
-        """Give a value out of the graph under a name of its own."""
-        self._nodes.append(helper.make_node("Identity", [value], [name]))
+    def output(self, name: str, dtype: str, *shape: str | int) -> None:
+        """Declare the value of this name an output."""
         self._outputs.append(helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype], shape))
 
     def constant(self, array: npt.ArrayLike, dtype: str = "float32") -> str:
         name = f"constant_{len(self._constants)}"
-        stored = np.ascontiguousarray(np.asarray(array, dtype=dtype))
-        # ascontiguousarray makes a vector of a scalar; operators tell the two apart.
-        stored = stored.reshape(np.shape(array))
+        stored = np.array(array, dtype=dtype, order="C")
         self._constants.append(numpy_helper.from_array(stored, name))
         return name
 
-    def split(self, value: str, sizes: list[int], axis: int = 1) -> list[str]:
-        """Cut a value into parts of the given sizes along an axis."""
-        names = [f"value_{len(self._nodes)}_{part}" for part in range(len(sizes))]
-        parts = self.constant(sizes, "int64")
-        self._nodes.append(helper.make_node("Split", [value, parts], names, axis=axis))
-        return names
+    def __call__(
+        self, op: str, *inputs: str, name: str = "", domain: str = "", **attributes: Any
+    ) -> str:
+        """Add a node with one output and name that output."""
+        output = name or self._fresh()
+        self._nodes.append(helper.make_node(op, inputs, [output], domain=domain, **attributes))
+        return output
 
-    def top_k(self, value: str, k: int, largest: bool = True) -> tuple[str, str]:
-        """The k largest (or smallest) of each row with their positions, ties by position."""
-        values, positions = f"value_{len(self._nodes)}_0", f"value_{len(self._nodes)}_1"
+    def cast(self, value: str, dtype: str, name: str = "") -> str:
+        return self("Cast", value, name=name, to=ELEMENT_TYPES[dtype])
+
+    def row_sums(self, value: str, width: int) -> str:
+        """[B, width] -> [B, 1], in an order that does not depend on B or on the row's place.
+
+        ReduceSum begins each row at the first address that its vector registers like: measured, a
+        row of 7, 30 or 129 numbers changes bits with its place in the batch. A product with ones
+        never does, at twice the time.
+        """
+        if width % ROW_ALIGNMENT == 0:
+            return self("ReduceSum", value, self.constant([1], "int64"), keepdims=1)
+        return self("MatMul", value, self.constant(np.ones((width, 1))))
+
+    def split(self, value: str, sizes: list[int]) -> list[str]:
+        """Columns of a matrix in parts of the given widths."""
+        parts = [f"{self._fresh()}_{part}" for part in range(len(sizes))]
+        widths = self.constant(sizes, "int64")
+        self._nodes.append(helper.make_node("Split", [value, widths], parts, axis=1))
+        return parts
+
+    def top_k(self, value: str, k: int, *, largest: bool = True) -> tuple[str, str]:
+        """The k largest (or smallest) of each row in order with their positions, ties by position.
+
+        Positions are int64.
+        """
+        values, positions = f"{self._fresh()}_0", f"{self._fresh()}_1"
         count = self.constant([k], "int64")
         self._nodes.append(
             helper.make_node("TopK", [value, count], [values, positions], largest=int(largest))
         )
         return values, positions
-
-    def __call__(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node with one output and name that output."""
-        name = f"value_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(op, inputs, [name], domain=domain, **attributes))
-        return name
 
     def model(self, name: str, metadata: dict[str, str]) -> ModelProto:
         """The finished graph, with strings for whoever opens it."""
@@ -81,3 +101,6 @@ class GraphBuilder:
         )
         helper.set_model_props(model, metadata)
         return model
+
+    def _fresh(self) -> str:
+        return f"value_{len(self._nodes)}"

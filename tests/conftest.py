@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from model.engine import OnnxEngine, open_engine
+from model.served import ScanName
 from tests.tiny_model import tiny_spec, write_tiny_model
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -34,14 +35,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 @pytest.fixture(scope="session")
 def tiny_engine_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OnnxEngine]:
     """A factory of tiny engines: ``tiny_engine_with(features=("dwell",), hidden_width=4, seed=1)``;
-    the keywords are fields of ModelSpec, and ``seed``. Equal calls give one engine."""
+    the keywords are fields of ModelSpec, ``seed`` and ``scan``. Equal calls give one engine."""
     engines: dict[str, OnnxEngine] = {}
 
-    def make(seed: int = 0, **fields: object) -> OnnxEngine:
-        key = f"{seed} {sorted(fields.items())}"
+    def make(seed: int = 0, scan: ScanName | None = None, **fields: object) -> OnnxEngine:
+        key = f"{seed} {scan} {sorted(fields.items())}"
         if key not in engines:
             directory = tmp_path_factory.mktemp("tiny_model")
-            engines[key] = open_engine(write_tiny_model(directory, tiny_spec(**fields), seed))
+            engines[key] = open_engine(write_tiny_model(directory, tiny_spec(**fields), seed, scan))
         return engines[key]
 
     return make

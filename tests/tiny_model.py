@@ -6,6 +6,7 @@ import numpy as np
 
 from model.checkpoint import save, weight_shapes
 from model.export import export
+from model.served import ScanName
 from model.spec import Floats, ModelSpec
 
 ACTIONS = ("_close", "other", "view", "cart", "purchase", "search")
@@ -38,9 +39,11 @@ def random_weights(spec: ModelSpec, seed: int = 0) -> dict[str, Floats]:
     return weights
 
 
-def write_tiny_model(directory: Path, spec: ModelSpec, seed: int = 0) -> Path:
+def write_tiny_model(
+    directory: Path, spec: ModelSpec, seed: int = 0, scan: ScanName | None = None
+) -> Path:
     """Save and export a tiny model; ``model.engine.open_engine`` opens the folder."""
     items = [f"i{code}" for code in range(spec.item_count)]
     save(directory, spec, items, random_weights(spec, seed))
-    export(directory)
+    export(directory, scan=scan)
     return directory

@@ -1,0 +1,61 @@
+"""What a served step costs, and how well an approximate scan agrees with the exact one."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from model.parity import random_tokens
+from model.spec import Engine, Memory, Tokens
+
+BATCH_SIZES = (1, 64, 256)
+SECONDS_PER_SIZE = 0.05
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """An approximate scan against the exact one, on ``queries`` memories."""
+
+    queries: int
+    recall: float  # share of the exact best K that were found
+    log_z_error_median: float  # nats, signed
+    log_z_error_p99: float  # nats, of the absolute error
+    log_z_error_max: float
+
+
+def agreement(exact: Engine, approximate: Engine, steps: Sequence[Tokens]) -> Agreement:
+    """Both engines fed with the same events and memories; ``steps`` as ``export`` takes them."""
+    memory = exact.initial(len(steps[0].item))
+    recalls, errors = [], []
+    for tokens in steps:
+        rows = len(tokens.item)
+        before = Memory(memory.hidden[:rows], memory.log_z[:rows])
+        wanted, found = exact.advance(tokens, before), approximate.advance(tokens, before)
+        hits = (wanted.top_items[:, :, None] == found.top_items[:, None, :]).any(axis=2)  # [B, K]
+        recalls.append(hits.mean(axis=1))
+        errors.append(found.memory.log_z - wanted.memory.log_z)
+        memory = wanted.memory
+    error = np.concatenate(errors).astype(np.float64)
+    return Agreement(
+        queries=len(error),
+        recall=float(np.concatenate(recalls).mean()),
+        log_z_error_median=float(np.median(error)),
+        log_z_error_p99=float(np.quantile(np.abs(error), 0.99)),
+        log_z_error_max=float(np.abs(error).max()),
+    )
+
+
+def latency_us(engine: Engine, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
+    """Microseconds an event, by batch size: the best of as many rounds as fit SECONDS_PER_SIZE,
+    so that other work on the machine counts little."""
+    result = {}
+    for rows in BATCH_SIZES:
+        (tokens,) = random_tokens(engine.spec, rows=rows, length=1, seed=rows)
+        memory = engine.advance(tokens, engine.initial(rows)).memory
+        best, deadline = float("inf"), clock() + SECONDS_PER_SIZE
+        while clock() < deadline:
+            start = clock()
+            engine.advance(tokens, memory)
+            best = min(best, clock() - start)
+        result[str(rows)] = round(best / rows * 1e6, 2)
+    return result
