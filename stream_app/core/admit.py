@@ -145,7 +145,7 @@ class Admission:
         self._touched.add(row)
 
     def _session_end(self, i: int, pseudonym: bytes, row: int, at_ms: int) -> SessionEnd:
-        column = self.store.columns
+        store, column = self.store, self.store.columns
         pending = self._pending.get(row)
         return SessionEnd(
             i,
@@ -160,6 +160,7 @@ class Admission:
                 column["expected_action"][row].tolist(),
                 column["expected_action_logp"][row].tolist(),
             ),
+            store.record.out_of_vocabulary,
         )
 
     def _evict(self, i: int, pseudonym: bytes) -> None:

@@ -5,7 +5,7 @@ Nothing here raises, whatever the bytes: a broken record is a value, ``Rejected`
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from math import isfinite
+from math import inf
 from typing import Any, NamedTuple
 
 import msgspec
@@ -104,7 +104,7 @@ def clean(raw: RawClick, received_ms: int, config: CoreConfig) -> Cleaned:
     if raw.event_type == HEARTBEAT:
         return Heartbeat(at_ms)
     for number in (raw.dwell_ms, raw.price, raw.quantity):
-        if number is not None and not isfinite(number):
+        if number is not None and not _is_finite(number):
             return Rejected("not_finite", "a number is NaN or infinite")
     ids = [_id_text(value) for value in (raw.user_id, raw.event_id, raw.session_id, raw.item_id)]
     if False in ids:
@@ -144,7 +144,7 @@ def epoch_ms(timestamp: int | float | str | None) -> int | None:
             timestamp = float(text) if "." in text else int(text)
         except ValueError:
             return _rfc3339_ms(text)
-    if timestamp is None or not isfinite(timestamp) or timestamp < 0:
+    if timestamp is None or not _is_finite(timestamp) or timestamp < 0:
         return None
     if timestamp < 1e11:
         at_ms = round(timestamp * 1000)
@@ -159,7 +159,7 @@ def epoch_ms(timestamp: int | float | str | None) -> int | None:
 
 def _rfc3339_ms(text: str) -> int | None:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())
     except ValueError:
         return None
     if moment.tzinfo is None:
@@ -170,6 +170,11 @@ def _rfc3339_ms(text: str) -> int | None:
         return None
     at_ms = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
     return at_ms if 0 <= at_ms < LATEST_MS else None
+
+
+def _is_finite(number: int | float) -> bool:
+    """``math.isfinite`` raises for an integer beyond the floats; a comparison does not."""
+    return -inf < number < inf
 
 
 def _id_text(value: str | int | None) -> str | bool | None:

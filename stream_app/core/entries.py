@@ -37,6 +37,7 @@ class SessionEnd(NamedTuple):
     previous: int
     surprise: float
     expected: Expectation
+    fallback: bool  # most items are unknown to the model: its surprise means nothing
 
 
 class Eviction(NamedTuple):

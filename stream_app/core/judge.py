@@ -106,7 +106,7 @@ class Judge:
 
     def _score_close(self, end: SessionEnd, where: Happening) -> None:
         store = self._store
-        if store.record.out_of_vocabulary:
+        if end.fallback:
             return
         surprise = end.surprise
         if end.previous >= 0:
