@@ -17,8 +17,9 @@ from model.engine import open_engine
 from model.export import export, save_calibration
 from model.holdout import hold_out
 from model.log import EventLog
-from model.phase import best_epoch_of
-from model.spec import Engine, Floats, ModelSpec
+from model.phase import best_epoch
+from model.resume import EpochRecord
+from model.spec import Engine, Floats, ModelSpec, Tokens
 from model.train import train
 from stream_app.core.admit import Admission
 from stream_app.core.config import CoreConfig
@@ -51,22 +52,38 @@ def train_served(
     if config.held_out > 0:
         chosen = out / CHOSEN
         probe = msgspec.structs.replace(config, refit=False)
-        manifest = train(
-            log, spec, items, probe, chosen, created_at=created_at, console=console
-        )
-        export(chosen)
+        manifest = train(log, spec, items, probe, chosen, created_at=created_at, console=console)
+        export(chosen, newest_tokens(log))
         from_ms = _first_held_out_ms(log, config.held_out)
         scores = held_out_scores(events(), open_engine(chosen), core, from_ms)
-        config = msgspec.structs.replace(config, held_out=0, epochs=best_epoch_of(manifest))
+        config = msgspec.structs.replace(config, held_out=0, epochs=_best_epoch(manifest))
     manifest = train(log, spec, items, config, out, created_at=created_at, console=console)
-    export(out)
+    export(out, newest_tokens(log))
     save_calibration(out, scores)
     return manifest
+
+
+def _best_epoch(manifest: Manifest) -> int:
+    return best_epoch(msgspec.convert(manifest.metrics["history"], tuple[EpochRecord, ...]))
 
 
 def _first_held_out_ms(log: EventLog, share: float) -> int:
     late = hold_out(log, share).late
     return int(log.at_ms[late].min())
+
+
+def newest_tokens(log: EventLog, users: int = 256, length: int = 8) -> list[Tokens]:
+    """First events of the log's last users, for the export to measure with: element t holds the
+    t-th event of each user who has that many, those with most events first."""
+    starts = log.session_start[log.user_start]
+    events = np.diff(starts)[-users:]
+    order = np.argsort(-events, kind="stable")
+    events, starts = events[order], starts[:-1][-users:][order]
+    places = [starts[events > t] + t for t in range(min(length, int(events[0])))]
+    return [
+        Tokens(log.item[place], log.action[place], log.gap[place], log.dense[place])
+        for place in places
+    ]
 
 
 def held_out_scores(

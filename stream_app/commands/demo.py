@@ -14,14 +14,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from stream_app.demo.options import DemoOptions
 from stream_app.demo.run import run_demo
-from stream_app.files import PRESETS, FileEvent
-from stream_app.invocation import ExitCode, Invocation, UserError, settings_of
+from stream_app.files import PRESETS, FileEvent, parse_mapping, read
+from stream_app.invocation import ExitCode, Invocation, UserError
 from stream_app.kafka.cluster import free_ports
 from stream_app.kafka.jars import Report, cache_root, pinned
-from stream_app.reading import FileChoice, read_shown
 from stream_app.settings import Settings, load
+from stream_app.simulate import START_MS, SimulatorConfig, simulate
 from stream_app.sources import variable_of
-from stream_app.simulate import SimulateConfig, simulate
+
+# Four weeks behind the start of the clicks that the bundled model has seen.
+DEMO_START_MS = START_MS + 28 * 86_400_000
+# The shop's own pace; at 500 events/s its time passes twelve times as fast as ours.
+SHOP_EVENTS_PER_SECOND = 40.0
+ATTACK_EVERY_MS = 120_000
 
 
 def command(
@@ -83,6 +88,26 @@ def command(
             )
     console.print(found.sentence(), highlight=False, soft_wrap=True)
     return ExitCode.OK if found.is_whole else ExitCode.FAILED
+
+
+def stream_of(options: DemoOptions, console: Console) -> Iterator[FileEvent]:
+    """The clicks to send: a file's in the order of time, or those of the shop that the bundled
+    model was trained on, from days that it has not seen."""
+    if options.events is not None:
+        return read(
+            [options.events],
+            preset=options.preset,
+            mapping=parse_mapping(options.mapping),
+            sort=True,
+            notice=lambda sentence: console.print(sentence, highlight=False),
+        )
+    shop = SimulatorConfig(
+        start_ms=DEMO_START_MS,
+        events_per_second=SHOP_EVENTS_PER_SECOND,
+        attack_every_ms=ATTACK_EVERY_MS,
+    )
+    rng = Random(options.seed)  # noqa: S311 (a simulation)
+    return (simulated.event for simulated in simulate(shop, rng))
 
 
 class _Surroundings:

@@ -19,9 +19,7 @@ from stream_app.replay import InputRecord, Replay, from_files, write_replay
 
 def command(
     context: typer.Context,
-    files: Annotated[
-        list[Path], typer.Argument(help="Click files, or a dump of the input topic.")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Click files, or a dump of the input topic.")],
     out: Annotated[Path, typer.Option(help="Folder for the three .jsonl files.")],
     model: Annotated[
         Path | None, typer.Option(help="A trained model's folder; else worker.model_dir.")

@@ -35,8 +35,9 @@ def command(
 ) -> None:
     """Train a next-item and next-action model, calibrate its anomaly scores, and export it."""
     # torch costs seconds: only who trains pays for it.
-    from model.config import TrainConfig, parse_pairs, with_settings
     from model.presets import PRESETS, preset_for
+
+    from model.config import TrainConfig, parse_pairs, with_settings
     from stream_app.files import PRESETS as FILE_PRESETS
     from stream_app.profile import profile
     from stream_app.sequences import ShapeConfig, build_log, cleaned, shape

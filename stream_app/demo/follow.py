@@ -38,9 +38,7 @@ class Follower:
                         self._take(role, row.partition, row.offset, row.timestamp, row.value)
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        places = [
-            place for topic in self._roles for place in await partitions_of(consumer, topic)
-        ]
+        places = [place for topic in self._roles for place in await partitions_of(consumer, topic)]
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from stream_app.core.clean import reader as click_reader
@@ -123,7 +123,7 @@ class Show:
         figures = self._tally.figures(time.time() * 1000)
         return headline(self._tally, figures, self._sent, time.monotonic() - self._started)
 
-    def _page(self) -> object:
+    def _page(self) -> RenderableType:
         figures = self._tally.figures(time.time() * 1000)
         seconds = time.monotonic() - self._started
         notice = OUT_OF_VOCABULARY if self._tally.fallbacks else ""
