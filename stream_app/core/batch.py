@@ -7,7 +7,7 @@ import msgspec
 
 from stream_app.core.events import OUTCOMES
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 class EventBatch(msgspec.Struct, frozen=True, kw_only=True):

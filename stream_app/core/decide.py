@@ -129,7 +129,7 @@ def rejected_record(batch: EventBatch, i: int, rejected: Rejected) -> RejectedRe
     """The dead letter of a record: whole up to 64 KiB, cut with its hash beyond that."""
     key, value = batch.keys[i], batch.values[i]
     headers = [
-        HeaderValue(name[:128], content[:_MAX_HEADER_BYTES])
+        HeaderValue(name[:128], (content or b"")[:_MAX_HEADER_BYTES])
         for name, content in batch.headers[i][:_MAX_HEADERS]
     ]
     return RejectedRecord(

@@ -39,6 +39,11 @@ def play(
             f"partition {batch.partition}: the batch begins at offset {batch.offsets[0]}, the "
             f"state already holds everything below {store.next_offset}"
         )
+    if batch.offsets and batch.offsets[-1] >= batch.next_offset:
+        raise ValueError(
+            f"partition {batch.partition}: the batch ends at offset {batch.offsets[-1]}, the next "
+            f"one cannot start at {batch.next_offset}"
+        )
     engine, out = engines[route.live], OutputBatch()
     cleaned = [
         store.read(key, value, received_ms)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from model.spec import Advance, Engine, Floats, Ints, Memory, ModelSpec, Tokens
 from stream_app.core import features, window
 from stream_app.core.entries import Steps
-from stream_app.core.state import EXPECTED, Rows
+from stream_app.core.state import EXPECTED, NO_ACTION, Rows
 from stream_app.core.store import PartitionStore
 
 # float16 ends at 65504 nats; a surprise beyond this bound says no more.
@@ -90,6 +90,8 @@ def _round(
         features.dense(spec, rows, moment, store.config.burst_ms),
     )
     results.dense[steps] = tokens.dense
+    if spec.reset_at_session:
+        _expect_nothing(rows, event["starts"])
     step = engine.advance(tokens, _memory(rows, event["starts"], engine))
     surprise = np.minimum(step.item_surprise + step.action_surprise, _MAX_SURPRISE)
     rows["ring"]["surprise"][lane, place] = surprise
@@ -111,6 +113,12 @@ def _memory(rows: Rows, starts: npt.NDArray[np.bool_], engine: Engine) -> Memory
         hidden = np.where(starts[:, None], fresh.hidden, hidden)  # [B, H]
         log_z = np.where(starts, fresh.log_z, log_z)  # [B]
     return Memory(hidden, log_z)
+
+
+def _expect_nothing(rows: Rows, where: npt.NDArray[np.bool_]) -> None:
+    """What the last session's memory expected explains nothing to a memory that was reset."""
+    for name, nothing in (("expected_item", -1), ("expected_action", NO_ACTION)):
+        rows[name] = np.where(where[:, None], nothing, rows[name])
 
 
 def _keep(results: Results, steps: npt.NDArray[np.intp], step: Advance) -> None:

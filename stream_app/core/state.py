@@ -104,7 +104,8 @@ class StateCodec:
                 "Run the version that wrote it, or start a new application id."
             )
         ring_bytes = len(value) - head
-        if ring_bytes < 0 or ring_bytes != value[1] * RING_ENTRY.itemsize:
+        fits = ring_bytes >= 0 and ring_bytes == value[1] * RING_ENTRY.itemsize
+        if not fits or value[1] > self.spec.ring_length:
             raise StateError(
                 f"state of {len(value)} bytes does not fit the model: it was written with another "
                 "memory width or ring length. Serve the model that wrote it."

@@ -20,7 +20,7 @@ from stream_app.core.calibration import Reservoir
 from stream_app.core.clean import reader
 from stream_app.core.config import CoreConfig
 from stream_app.core.events import ALERT_KINDS, OUTCOMES, AlertKind
-from stream_app.core.privacy import event_hasher, pseudonymiser
+from stream_app.core.privacy import PSEUDONYM_BYTES, event_hasher, pseudonymiser
 from stream_app.core.state import FORMAT, NO_ACTION, Rows, StateCodec, StateError
 from stream_app.core.transitions import Transitions
 
@@ -265,22 +265,30 @@ class PartitionStore:
     def restore(self, records: Iterable[Change]) -> None:
         """Apply changelog records in their order; StateError for a foreign format or model."""
         for key, sealed in records:
-            kind, name = key[:1], key[1:]
             value = None if sealed is None else self._open(key, sealed)
-            if kind == _USER:
-                self._restore_user(name, value)
-            elif kind == _PARTITION and value is not None:
-                self._restore_record(value)
-            elif kind == _BLOCK and value is not None:
-                reservoir = list(self.reservoirs.values())[name[0]]
-                reservoir.restore(int.from_bytes(name[1:], "big"), value)
-            elif kind == _TRANSITION:
-                self.transitions.restore(name, value)
-            elif kind not in (_PARTITION, _BLOCK):
-                raise StateError(
-                    f"changelog key {key[:8]!r} is not ClickAhead's. The topic belongs to another "
-                    "program: choose another worker.app_id."
-                )
+            try:
+                self._restore(key, value)
+            except StateError:
+                raise
+            except (msgspec.MsgspecError, ValueError, LookupError) as error:
+                raise StateError(f"changelog record {key[:8]!r} is unreadable: {error}") from error
+
+    def _restore(self, key: bytes, value: bytes | None) -> None:
+        kind, name = key[:1], key[1:]
+        if kind == _USER and len(name) == PSEUDONYM_BYTES:
+            self._restore_user(name, value)
+        elif key == _PARTITION and value is not None:
+            self._restore_record(value)
+        elif kind == _BLOCK and len(name) == 3 and value is not None:
+            reservoir = list(self.reservoirs.values())[name[0]]
+            reservoir.restore(int.from_bytes(name[1:], "big"), value)
+        elif kind == _TRANSITION and len(name) in (0, 4):
+            self.transitions.restore(name, value)
+        else:
+            raise StateError(
+                f"changelog key {key[:8]!r} is not ClickAhead's. The topic belongs to another "
+                "program: choose another worker.app_id."
+            )
 
     def recovered(self) -> None:
         """Call once after the last ``restore``: timers and orders follow from the rows."""
@@ -308,10 +316,7 @@ class PartitionStore:
         self.rows[row] = self.codec.unpack(value)[0]
 
     def _restore_record(self, value: bytes) -> None:
-        try:
-            record = msgspec.msgpack.decode(value, type=PartitionRecord)
-        except msgspec.MsgspecError as error:
-            raise StateError(f"the partition record is unreadable: {error}") from error
+        record = msgspec.msgpack.decode(value, type=PartitionRecord)
         if record.fingerprint != self.record.fingerprint:
             raise StateError(
                 f"the changelog holds state of model {record.model}, the worker serves "
