@@ -1,0 +1,15 @@
+"""A seeded shop: users, sessions, purchases and planted attacks, as a click stream."""
+
+from stream_app.simulate.click import Label, SimulatedEvent
+from stream_app.simulate.config import ATTACKS, START_MS, SimulatorConfig, SimulatorError
+from stream_app.simulate.timeline import simulate
+
+__all__ = [
+    "ATTACKS",
+    "START_MS",
+    "Label",
+    "SimulatedEvent",
+    "SimulatorConfig",
+    "SimulatorError",
+    "simulate",
+]
