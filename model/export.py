@@ -12,7 +12,7 @@ from model.calibration import save_calibration as save_calibration
 from model.checkpoint import Checkpoint, load
 from model.engine import OnnxEngine
 from model.measure import Agreement, agreement, latency_us
-from model.parity import check_batching, check_parity, random_tokens
+from model.parity import check_batching, check_parity
 from model.scan import GROUPED_FROM, MAX_LOGIT_SCALE
 from model.served import (
     CALIBRATION_FILE,
@@ -25,6 +25,7 @@ from model.served import (
 )
 from model.session import StepSession
 from model.spec import ModelSpec, Tokens
+from model.stand_in import random_tokens
 
 # Below this catalogue the exact scan is as fast as int8 and its second pass.
 INT8_FROM_ITEMS = 6_000

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
-from model.parity import random_tokens
+from model.stand_in import random_tokens
 from model.spec import Advance, Memory, Tokens
 
 MOST_ROWS = 300
