@@ -1,5 +1,6 @@
 """What several tests of the deployment look at."""
 
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,14 @@ from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
 from tests.core.streams import CONFIG, event_batch
 from tests.deploy.observed import exposed
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is missing; `make test` fetches it, as does the package prometheus")
+    return found
 
 
 @pytest.fixture(scope="session")
