@@ -80,10 +80,11 @@ def new_id() -> str:
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
     """Ports of this machine that nobody listens on, none of ``taken``."""
     candidates = (p for p in random.sample(FREE_PORTS, len(FREE_PORTS)) if p not in taken)
-    return list(itertools.islice(filter(_is_free, candidates), count))
+    return list(itertools.islice(filter(is_free, candidates), count))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does
         try:

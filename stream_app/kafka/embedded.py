@@ -20,6 +20,7 @@ from stream_app.kafka.broker_config import (
 from stream_app.kafka.cluster import (
     Cluster,
     dump_cluster,
+    is_free,
     load_cluster,
     new_cluster,
     with_listeners,
@@ -78,6 +79,12 @@ class EmbeddedKafka:
             BrokerError: a node ended or was not ready in time; the others are stopped then.
         """
         deadline = time.monotonic() + timeout_seconds
+        port = self.config.port
+        if port is not None and not is_free(port):
+            raise BrokerError(
+                f"Port {port} is taken, perhaps by another Kafka. Name another port, or none to "
+                "take any that is free."
+            )
         cluster = self._cluster()
         self._ports = cluster.ports
         try:

