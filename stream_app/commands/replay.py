@@ -13,6 +13,7 @@ from stream_app.bundled import model_directory
 from stream_app.files import PRESETS
 from stream_app.invocation import ExitCode, settings_of
 from stream_app.kafka.dump import DumpError, read_dump
+from stream_app.notices import OUT_OF_VOCABULARY
 from stream_app.reading import FileChoice, read_shown
 from stream_app.replay import InputRecord, Replay, from_files, write_replay
 
@@ -62,8 +63,8 @@ def command(
         choice = FileChoice(files, preset, mapping or (), sort)
         records = from_files(read_shown(choice, console, "replaying"), partitions)
     totals = write_replay(records, replay, out, close)
-    for notice in totals.notices:
-        console.print(NOTICES[notice], highlight=False)
+    if "out_of_vocabulary" in totals.notices:
+        console.print(OUT_OF_VOCABULARY, highlight=False)
     late = totals.reject_reasons.get("late", 0)
     if late > totals.records // 100:
         console.print(
@@ -73,15 +74,6 @@ def command(
         )
     typer.echo(json.dumps(msgspec.to_builtins(totals)) if as_json else sentence(totals.outcomes))
     return ExitCode.OK if totals.is_conserved else ExitCode.FAILED
-
-
-NOTICES = {
-    "out_of_vocabulary": (
-        "The model does not know this catalogue: more than half of the items are new to it. "
-        "Predictions fall back to what followed what in the stream itself. Train on your own "
-        "clicks: clickahead train FILE... --out DIR"
-    )
-}
 
 
 def looks_like_dump(path: Path) -> bool:

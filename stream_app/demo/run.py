@@ -20,6 +20,7 @@ from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.embedded import EmbeddedKafka
 from stream_app.kafka.jars import Report, ensure_jars
 from stream_app.kafka.topic_reader import extents, partitions_of, reader
+from stream_app.pace import at_rate
 from stream_app.produce import Produced, produce, producer_of
 from stream_app.settings import Settings
 from stream_app.verify import Audit, audit
@@ -107,7 +108,11 @@ async def _send(
     async with opened(producer_of(connection.client()), connection) as producer:
         sending = asyncio.ensure_future(
             produce(
-                events, producer, topic, rate=options.rate, progress=show.sent_so_far, stop=stop
+                at_rate(events, options.rate, time.monotonic),
+                producer,
+                topic,
+                progress=show.sent_so_far,
+                stop=stop,
             )
         )
         try:

@@ -16,16 +16,11 @@ from stream_app.demo.options import DemoOptions
 from stream_app.demo.tally import Tally
 from stream_app.demo.view import alert_line, headline, page
 from stream_app.kafka.connection import Connection
+from stream_app.notices import OUT_OF_VOCABULARY
 
 READY_SECONDS = 60.0
 PLAIN_EVERY_SECONDS = 5.0
 REDRAW_SECONDS = 0.25
-OUT_OF_VOCABULARY = (
-    "The model does not know this catalogue: most of its items are new to it. Predictions fall "
-    "back to what follows what in the stream itself. To train on your own clicks: "
-    "clickahead train FILE... --out DIR"
-)
-
 Result = TypeVar("Result")
 
 
