@@ -1,6 +1,13 @@
 """How many events are due: a token bucket on an absolute schedule, so that no delay adds up."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
+
+Event = TypeVar("Event")
+
+CHUNK = 1_000  # events between two looks at the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +29,31 @@ class Pace:
         """Events that may be sent at once after ``sent`` of them; the first is due at ``start``."""
         return max(0, int((now - self.start) * self.rate) + 1 - sent)
 
-    def wait_seconds(self, now: float, sent: int) -> float:
-        """Until the next event is due; 0 when one is."""
-        return max(0.0, self.start + sent / self.rate - now)
-
     def caught_up(self, now: float, sent: int) -> "Pace":
         """The schedule moved so far that at most one second of events is due."""
         behind = now - self.start - sent / self.rate
         return replace(self, start=self.start + behind - 1.0) if behind > 1.0 else self
+
+
+def at_once(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """All events in chunks."""
+    remaining = iter(events)
+    while chunk := list(islice(remaining, CHUNK)):
+        yield chunk
+
+
+def at_rate(
+    events: Iterable[Event], rate: float, clock: Callable[[], float]
+) -> Iterator[list[Event]]:
+    """The events that are due, at each look; an empty list while there are none."""
+    remaining = iter(events)
+    pace = Pace(rate, clock())
+    sent = 0
+    while True:
+        due = min(pace.due(clock(), sent), CHUNK)
+        chunk = list(islice(remaining, due))
+        if due and not chunk:
+            return
+        sent += len(chunk)
+        yield chunk
+        pace = pace.caught_up(clock(), sent)

@@ -3,23 +3,20 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
 from stream_app.files import FileEvent
-from stream_app.pace import Pace
+from stream_app.pace import CHUNK
 from stream_app.partitioning import partitions_of
 
 RECORD_LIMIT_BYTES = 1_048_588 - 1_024
 """Kafka's default largest batch, less what surrounds a record in it."""
 
-_CHUNK = 1_000  # events between two looks at the clock and at `stop`
 _IN_FLIGHT = 64  # batches that wait for their acknowledgement
 _TICK_SECONDS = 0.005  # sending single events more often than this costs more than it shows
-_LONGEST_SLEEP_SECONDS = 0.1  # how late `stop` may be noticed
 
 
 class Produced(NamedTuple):
@@ -51,52 +48,41 @@ def producer_of(client: dict[str, Any]) -> AIOKafkaProducer:
 
 
 async def produce(
-    events: Iterable[FileEvent],
+    chunks: Iterable[Sequence[FileEvent]],
     producer: AIOKafkaProducer,
     topic: str,
     *,
-    rate: float | None = None,
     progress: Callable[[int], None] | None = None,
     stop: asyncio.Event | None = None,
     record_limit_bytes: int = RECORD_LIMIT_BYTES,
     clock: Callable[[], float] = time.monotonic,
 ) -> Produced:
-    """Send events in their order, ``rate`` a second (None: as fast as Kafka takes them).
+    """Send events in their order, a chunk whenever one is due.
 
-    A user's events go to one partition, those without a user to partition 0. ``progress`` is told
-    how many were acknowledged. ``stop`` ends the sending after what was taken is acknowledged.
-    Raises KafkaError when the cluster refuses a batch for good.
+    ``chunks`` come from ``stream_app.pace`` (``at_once``, ``at_rate``); an empty one means that
+    nothing is due, and asks to look again soon. A user's events go to one partition, those without
+    a user to partition 0. ``progress`` is told how many were acknowledged. ``stop`` ends the
+    sending once what was taken is acknowledged. Raises KafkaError when the cluster refuses a batch
+    for good.
     """
     sending = _Sending(producer, topic, len(await producer.partitions_for(topic)))
-    remaining = iter(events)
     started = clock()
-    pace = None if rate is None else Pace(rate, started)
-    taken = oversized = 0
-    while stop is None or not stop.is_set():
-        due = _CHUNK if pace is None else min(pace.due(clock(), taken), _CHUNK)
-        chunk = list(islice(remaining, due))
-        if due and not chunk:
-            break
-        taken += len(chunk)
+    oversized = 0
+    for chunk in chunks:
         fitting = [event for event in chunk if _size(event) <= record_limit_bytes]
         oversized += len(chunk) - len(fitting)
         await sending.send(fitting)
         if progress is not None:
             progress(sum(sending.acknowledged))
-        if pace is not None:
-            pace = pace.caught_up(clock(), taken)
-            wait = pace.wait_seconds(clock(), taken)
-            if wait > 0:
-                await asyncio.sleep(min(max(wait, _TICK_SECONDS), _LONGEST_SLEEP_SECONDS))
+        # A chunk that is not full has brought the sender up to date.
+        await asyncio.sleep(0 if len(chunk) == CHUNK else _TICK_SECONDS)
+        if stop is not None and stop.is_set():
+            break
     await sending.finish()
     if progress is not None:
         progress(sum(sending.acknowledged))
-    return Produced(
-        tuple(sending.acknowledged),
-        oversized,
-        stop is not None and stop.is_set(),
-        clock() - started,
-    )
+    interrupted = stop is not None and stop.is_set()
+    return Produced(tuple(sending.acknowledged), oversized, interrupted, clock() - started)
 
 
 class _Sending:

@@ -1,8 +1,10 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.pace import Pace
+from stream_app.pace import CHUNK, Pace, at_once, at_rate
 
 RATE = st.floats(0.01, 100_000)
 SLEEPS = st.lists(st.floats(0, 0.9), max_size=50)
@@ -21,13 +23,29 @@ def test_delays_do_not_add_up(rate: float, sleeps: list[float]) -> None:
     assert pace.start == 7.0
 
 
-@given(RATE, st.integers(0, 1000), st.floats(0, 100))
-def test_waiting_as_long_as_told_makes_an_event_due(rate: float, sent: int, late: float) -> None:
-    pace = Pace(rate, 0.0)
-    wait = pace.wait_seconds(late, sent)
-    assert pace.due(late + wait + 1e-6, sent) >= 1
-    if wait > 1e-6:
-        assert pace.due(late + wait - 1e-6 * max(1.0, late), sent) <= 1
+@given(RATE, st.lists(st.integers(), max_size=300), SLEEPS)
+def test_all_events_come_in_order_and_none_before_its_time(
+    rate: float, events: list[int], sleeps: list[float]
+) -> None:
+    clock = itertools.accumulate(itertools.chain(sleeps, itertools.repeat(1 / rate)), initial=0.0)
+    now = [0.0]
+
+    def look() -> float:
+        now[0] = next(clock)
+        return now[0]
+
+    found: list[int] = []
+    for chunk in at_rate(events, rate, look):
+        found += chunk
+        assert len(found) <= now[0] * rate + 1
+    assert found == events
+
+
+@given(st.integers(0, 3 * CHUNK))
+def test_without_a_rate_the_chunks_are_full(count: int) -> None:
+    chunks = list(at_once(range(count)))
+    assert [n for chunk in chunks for n in chunk] == list(range(count))
+    assert all(len(chunk) == CHUNK for chunk in chunks[:-1])
 
 
 @given(RATE, st.floats(2, 1e6), st.integers(0, 5))

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from stream_app.files import FileEvent
+from stream_app.pace import at_once, at_rate
 from stream_app.partitioning import partition_of
 from stream_app.produce import RECORD_LIMIT_BYTES, Produced, produce, producer_of
 from tests.kafka.conftest import kafka, kafka_jars, topic_prefix  # noqa: F401
@@ -78,7 +80,7 @@ def test_every_event_is_where_its_key_belongs_in_its_order(
 
     async def run() -> tuple[Produced, list[list[FileEvent]]]:
         async with topic_and_producer(kafka, topic) as producer:
-            sent = await produce(events, producer, topic, progress=told.append)
+            sent = await produce(at_once(events), producer, topic, progress=told.append)
         return sent, await all_records(kafka, topic)
 
     sent, records = asyncio.run(run())
@@ -101,7 +103,7 @@ def test_what_no_broker_would_take_is_counted_and_the_rest_goes_through(
 
     async def run() -> Produced:
         async with topic_and_producer(kafka, topic) as producer:
-            return await produce(events, producer, topic)
+            return await produce([events], producer, topic)
 
     sent = asyncio.run(run())
     assert (sent.total, sent.oversized) == (1, 1)
@@ -119,7 +121,8 @@ def test_the_rate_is_kept_and_stop_ends_it(kafka: str, topic_prefix: str) -> Non
         stop = asyncio.Event()
         async with topic_and_producer(kafka, topic) as producer:
             asyncio.get_running_loop().call_later(seconds, stop.set)
-            return await produce(endless(), producer, topic, rate=rate, stop=stop)
+            chunks = at_rate(endless(), rate, time.monotonic)
+            return await produce(chunks, producer, topic, stop=stop)
 
     sent = asyncio.run(run())
     assert sent.interrupted

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stream_app.files import PRESETS, FileEvent, parse_mapping, read
 from stream_app.invocation import ExitCode, UserError, settings_of
 from stream_app.kafka.connection import Connection, opened
+from stream_app.pace import at_once, at_rate
 from stream_app.produce import Produced, produce, producer_of
 
 
@@ -94,7 +96,8 @@ async def _send(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with opened(producer_of(connection.client()), connection) as producer:
         await require_topic(producer, topic)
-        return await produce(events, producer, topic, rate=rate, progress=progress, stop=stop)
+        chunks = at_once(events) if rate is None else at_rate(events, rate, time.monotonic)
+        return await produce(chunks, producer, topic, progress=progress, stop=stop)
 
 
 async def require_topic(producer: Any, topic: str) -> None:

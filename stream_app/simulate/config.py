@@ -38,7 +38,7 @@ class SimulatorConfig:
     """Share of honest events that arrive twice, late, or with a field missing or broken."""
 
     def __post_init__(self) -> None:
-        for name, lowest in (("users", 1), ("brands", 1), ("categories", 1), ("start_ms", 0)):
+        for name, lowest in (("users", 1), ("brands", 1), ("categories", 1), ("start_ms", DAY_MS)):
             if getattr(self, name) < lowest:
                 raise SimulatorError(f"{name} is {getattr(self, name)}; at least {lowest} needed.")
         if self.items < 2 * self.categories:

@@ -76,7 +76,8 @@ class _Timeline:
             else:
                 at_ms, _, planned, source, user = heapq.heappop(coming)
                 self._follow(source, user)
-                yield from self._arrive(at_ms, planned)
+                if at_ms >= config.start_ms:
+                    yield from self._arrive(at_ms, planned)
 
     def _visit(self, start_ms: int) -> None:
         rng = self._visits

@@ -6,6 +6,7 @@ from random import Random
 
 from stream_app.simulate.config import DAY_MS, SimulatorConfig
 
+WARM_UP_MS = 600_000
 _BUSIEST_HOUR = 20
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 
@@ -19,10 +20,11 @@ def intensity(at_ms: int, day_cycle: float) -> float:
 
 
 def beginnings(config: SimulatorConfig, sessions_per_second: float, rng: Random) -> Iterator[int]:
-    """The times, in epoch milliseconds, at which sessions begin. Endless."""
+    """The times, in epoch milliseconds, at which sessions begin. Endless; the first ones lie before
+    the start, so that the shop opens with people in it."""
     highest = (1 + config.day_cycle) * (1 + 0.25 * config.day_cycle)
     mean_gap_ms = 1000 / (sessions_per_second * highest)
-    at_ms = float(config.start_ms)
+    at_ms = float(config.start_ms - WARM_UP_MS)
     while True:
         at_ms += rng.expovariate(1 / mean_gap_ms)
         # Thinning (Lewis and Shedler, 1979): candidates at the highest rate, kept in proportion.
