@@ -3,24 +3,38 @@
 All that is Faust about ClickAhead is here; how its parts are hardened is `stream_app.kafka`.
 """
 
+from functools import partial
 from typing import Any
 
+from model.spec import Engine
+from stream_app.core.batch import Route
+from stream_app.core.pipeline import play
+from stream_app.core.store import PartitionStore
 from stream_app.kafka.application import Application, AsItIs
 from stream_app.kafka.lane import Core
 from stream_app.kafka.observer import Observer
+from stream_app.kafka.preflight import Ground
 from stream_app.kafka.shell_config import TABLE, ShellConfig
+from stream_app.settings import Settings
+
+OUTPUTS = ("predictions", "anomalies", "rejected")
+"""Fields of the core's OutputBatch, which are roles of topics, too."""
+
+NEEDED = frozenset({"events", *OUTPUTS})
+
+
+def create_app(
+    settings: Settings, ground: Ground, engine: Engine, observer: Observer
+) -> Application:
+    """The worker that the settings describe. Call it in the event loop that will run it."""
+    return create_application(shell_config(settings, ground), core_of(settings, engine), observer)
 
 
 def create_application(shell: ShellConfig, core: Core, observer: Observer) -> Application:
     """A Faust app that plays ``shell.source`` through ``core``; it starts nothing yet."""
     app = Application(shell, core, observer)
     clicks = app.topic(shell.source, schema=AsItIs(), acks=False)
-    app.Table(
-        TABLE,
-        partitions=shell.partitions,
-        partitions_of=app.partitions,
-        extra_topic_configs={"compression.type": "producer"},
-    )
+    app.Table(TABLE, partitions=shell.partitions, partitions_of=app.partitions)
 
     @app.agent(clicks, name="click")
     async def click(chunks: Any) -> None:
@@ -28,3 +42,32 @@ def create_application(shell: ShellConfig, core: Core, observer: Observer) -> Ap
             app.lanes.offer(chunk)
 
     return app
+
+
+def core_of(settings: Settings, engine: Engine) -> Core:
+    """The core of `stream_app.core` with one model version."""
+    config = settings.core_config()
+
+    def played(batch: Any, store: Any, mark: Any) -> Any:
+        return play(batch, store, {engine.version: engine}, Route(live=engine.version), mark)
+
+    return Core(store=partial(PartitionStore, engine=engine, config=config), play=played)
+
+
+def shell_config(settings: Settings, ground: Ground) -> ShellConfig:
+    """What the Kafka shell is told."""
+    worker = settings.worker
+    return ShellConfig(
+        app_id=worker.app_id,
+        client=settings.connection().client(),
+        source=settings.topic("events"),
+        partitions=ground.partitions,
+        outputs={name: settings.topic(name) for name in OUTPUTS},
+        delivery=worker.delivery,
+        max_batch_events=worker.max_batch_events,
+        instance_id=worker.instance_id,
+        session_timeout_ms=worker.session_timeout_ms,
+        heartbeat_interval_ms=min(3_000, worker.session_timeout_ms // 3),
+        replication_factor=settings.kafka.replication_factor,
+        max_record_bytes=ground.max_record_bytes,
+    )

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import uvloop
 
@@ -17,35 +18,39 @@ STOP_SECONDS = 8.0
 
 OK, FAILED = 0, 1
 
+Prepare = Callable[[], AbstractAsyncContextManager[Application]]
 
-def run(create: Callable[[], Application]) -> int:
+
+def run(prepare: Prepare) -> int:
     """Serve until SIGTERM or SIGINT comes, or something fails. Returns the exit code: 0 after a
     signal; after a failure the ``exit_code`` of its exception, or 1.
 
-    ``create`` is called in the event loop. What was taken when the signal came is still delivered.
-    A second signal ends the process where it stands.
+    ``prepare`` is entered in the event loop and left after the app has stopped. What was taken when
+    the signal came is still delivered. A second signal ends the process where it stands.
+
+    Raises whatever ``prepare`` raises.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(create))
+        return runner.run(_serve(prepare))
 
 
-async def _serve(create: Callable[[], Application]) -> int:
-    signalled = _signals(asyncio.get_running_loop())
-    app = create()
-    # Faust's own worker program would say so.
-    app.in_worker = True
-    starting = asyncio.create_task(app.start())
-    crashed = asyncio.create_task(app.wait_until_stopped())
-    waiting: set[asyncio.Future[None]] = {starting, signalled, crashed}
-    while True:
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if signalled in done:
-            log.info("Stopping: what was taken is delivered first.")
-            return await _stop(app, OK)
-        failure = app.crash_reason or (starting.exception() if starting in done else None)
-        if failure is not None or crashed in done:
-            log.critical("The worker ends: %s", failure, exc_info=failure)
-            return await _stop(app, getattr(failure, "exit_code", FAILED))
+async def _serve(prepare: Prepare) -> int:
+    async with prepare() as app:
+        signalled = _signals(asyncio.get_running_loop())
+        # Faust's own worker program would say so.
+        app.in_worker = True
+        starting = asyncio.create_task(app.start())
+        crashed = asyncio.create_task(app.wait_until_stopped())
+        waiting: set[asyncio.Future[None]] = {starting, signalled, crashed}
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if signalled in done:
+                log.info("Stopping: what was taken is delivered first.")
+                return await _stop(app, OK)
+            failure = app.crash_reason or (starting.exception() if starting in done else None)
+            if failure is not None or crashed in done:
+                log.critical("The worker ends: %s", failure, exc_info=failure)
+                return await _stop(app, getattr(failure, "exit_code", FAILED))
 
 
 def _signals(loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":

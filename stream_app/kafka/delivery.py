@@ -83,13 +83,10 @@ class Transactional:
 
     async def commit(self, packed: list[Packed], end: int) -> int:
         await self.producer.begin_transaction()
-        sending = asyncio.create_task(self.send(packed))
-        try:
-            # The coordinator takes the offset while the brokers take the records.
-            await self.producer.send_offsets_to_transaction({self.source: end}, self.config.app_id)
-        finally:
-            # Even a fenced producer has to be asked for its records' fate, or aiokafka complains.
-            (changelog_end,) = await asyncio.gather(sending)
+        changelog_end = await self.send(packed)
+        # Not while the records are on their way: brokers verify both with the transaction
+        # coordinator, refuse the second of two verifications at a time, and the retry costs more.
+        await self.producer.send_offsets_to_transaction({self.source: end}, self.config.app_id)
         await self.producer.commit_transaction()
         return changelog_end
 

@@ -43,8 +43,7 @@ class ShellConfig:
 
     @property
     def changelog(self) -> str:
-        """As Faust names it."""
-        return f"{self.app_id}-{TABLE}-changelog"
+        return changelog_of(self.app_id)
 
     def transactional_id(self, partition: int) -> str:
         """One writer per source partition, whichever worker it is."""
@@ -53,3 +52,8 @@ class ShellConfig:
     def record_limit(self, topic: str) -> int:
         """Largest record for a topic, in bytes, with room for the batch around it."""
         return self.max_record_bytes.get(topic, 1_048_588) - 512
+
+
+def changelog_of(app_id: str) -> str:
+    """The topic that holds the state, as Faust names it."""
+    return f"{app_id}-{TABLE}-changelog"

@@ -8,13 +8,16 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from stream_app.app import create_application
 from stream_app.core.batch import EventBatch, OutputBatch, Record
+from stream_app.kafka.application import Application
 from stream_app.kafka.lane import Core, Mark
 from stream_app.kafka.observer import Restored, Unobserved
 from stream_app.kafka.shell_config import ShellConfig
+from stream_app.log_output import set_up_log
 from stream_app.worker import run
 
 PARTITION = b"p"
@@ -109,9 +112,14 @@ def main(arguments: list[str]) -> int:
 
     shell = config(given.bootstrap, given.app_id, given.partitions, **given.shell)
     core = Core(store=CountingStore, play=played)
-    return run(lambda: create_application(shell, core, Printed()))
+
+    @asynccontextmanager
+    async def prepared() -> AsyncIterator[Application]:
+        yield create_application(shell, core, Printed())
+
+    return run(prepared)
 
 
 if __name__ == "__main__":
-    import logging; logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up_log("INFO", "text")
     sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""``clickahead worker``: predict and judge every click of the input topic, until told to stop."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from prometheus_client import CollectorRegistry
+
+from model.checkpoint import MANIFEST_FILE, Manifest
+from model.engine import EngineError, open_engine
+from model.spec import Engine
+from stream_app.app import NEEDED, create_app
+from stream_app.bundled import model_directory
+from stream_app.cli import version
+from stream_app.core.events import TOPICS
+from stream_app.invocation import UserError, settings_of
+from stream_app.kafka.application import Application
+from stream_app.kafka.observer import Done, Restored
+from stream_app.kafka.preflight import inspect
+from stream_app.kafka.shell_config import changelog_of
+from stream_app.log_output import set_up_log
+from stream_app.metrics import About, Metrics
+from stream_app.metrics_server import MetricsServer
+from stream_app.notices import OUT_OF_VOCABULARY
+from stream_app.settings import Settings
+from stream_app.worker import run
+
+log = logging.getLogger(__name__)
+
+NOTICES = {"out_of_vocabulary": OUT_OF_VOCABULARY}
+
+
+def command(
+    context: typer.Context,
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model's folder; else worker.model_dir.")
+    ] = None,
+) -> int:
+    """Serve the input topic. Start as many workers as it has partitions, or fewer.
+
+    SIGTERM or Ctrl-C ends it after the micro-batch in flight; whatever else ends it, the next start
+    goes on where it stopped.
+    """
+    settings = settings_of(context, {} if model is None else {"worker.model_dir": str(model)})
+    set_up_log(settings.worker.log_level, settings.worker.log_format)
+    for sentence in settings.warnings():
+        log.warning("%s", sentence)
+    return run(lambda: prepared(settings))
+
+
+@asynccontextmanager
+async def prepared(settings: Settings) -> AsyncIterator[Application]:
+    """The app of these settings, with its metrics served, after all checks.
+
+    Raises:
+        UserError: the model folder will not do.
+        PreflightFailed, KafkaUnreachable, MetricsPortUnusable: as they say.
+    """
+    engine, trained = opened_model(model_directory(settings.worker.model_dir))
+    ground = await inspect(
+        settings.connection(),
+        {role: settings.topic(role) for role in TOPICS},
+        changelog_of(settings.worker.app_id),
+        settings.worker.partitions,
+        NEEDED,
+    )
+    about = About(
+        version=version(),
+        delivery=settings.worker.delivery,
+        model=engine.spec.name,
+        model_version=engine.version,
+        trained_at=trained,
+        flag_budget=settings.alerts.rate,
+    )
+    watched = Watched(CollectorRegistry(), time.time, about)
+    server = MetricsServer(watched, settings.worker.metrics_host, settings.worker.metrics_port)
+    await server.start()
+    try:
+        yield create_app(settings, ground, engine, watched)
+    finally:
+        await server.stop()
+
+
+def opened_model(directory: Path) -> tuple[Engine, float | None]:
+    """The engine of a model folder, and when it was trained in seconds since the epoch."""
+    try:
+        engine = open_engine(directory)
+    except EngineError as error:
+        raise UserError(str(error)) from error
+    manifest = msgspec.json.decode((directory / MANIFEST_FILE).read_bytes(), type=Manifest)
+    created = manifest.created_at
+    return engine, datetime.fromisoformat(created).timestamp() if created else None
+
+
+class Watched(Metrics):
+    """Metrics, and a line in the log for what somebody will look for there."""
+
+    def batch(self, done: Done) -> None:
+        super().batch(done)
+        for notice in done.outputs.notices:
+            log.warning("Partition %d: %s", done.partition, NOTICES[notice])
+        if done.oversized:
+            log.error(
+                "Partition %d: %d outputs were larger than their topic takes; a stub without a"
+                " value stands for each. Raise the topic's max.message.bytes.",
+                done.partition, done.oversized,
+            )  # fmt: skip
+
+    def rebalanced(self, partitions: Collection[int]) -> None:
+        super().rebalanced(partitions)
+        log.info("The group gave this worker the partitions %s.", sorted(partitions))
+
+    def restored(self, restored: Restored) -> None:
+        super().restored(restored)
+        log.info(
+            "Ready: %d partitions, %d changelog records restored in %.1f s (%d were still in"
+            " memory).", restored.partitions, restored.records, restored.seconds, restored.warm,
+        )  # fmt: skip

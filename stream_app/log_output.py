@@ -1,0 +1,51 @@
+"""How the worker's log looks: lines for people, or a JSON object per line for a log store."""
+
+import json
+import logging
+import sys
+import time
+import traceback
+from typing import Any, Literal, TextIO
+
+QUIET = ("faust", "mode", "aiokafka")
+"""Libraries that narrate; they are heard from WARNING on, unless everything is asked for."""
+
+UTC = "%Y-%m-%dT%H:%M:%S"
+
+
+class TextFormatter(logging.Formatter):
+    converter = time.gmtime
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)-8s %(name)s %(message)s", UTC)
+
+
+class JsonFormatter(logging.Formatter):
+    """Time, level, logger, message, and the traceback where there is one."""
+
+    converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        said: dict[str, Any] = {
+            "time": f"{self.formatTime(record, UTC)}.{record.msecs:03.0f}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            said["exception"] = "".join(traceback.format_exception(*record.exc_info))
+        return json.dumps(said, ensure_ascii=False)
+
+
+def set_up_log(
+    level: str, form: Literal["text", "json"], stream: TextIO = sys.stderr
+) -> logging.Handler:
+    """Send everything from ``level`` on to ``stream``; returns the handler that does so."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "DEBUG" else logging.WARNING)
+    return handler
