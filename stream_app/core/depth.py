@@ -56,7 +56,7 @@ def _msgpack_depth_exceeded(value: bytes) -> bool:
     while at < end:
         prefix = value[at]
         at += 1
-        children = 0
+        children = -1  # no container
         if prefix in _NESTING:
             width, per_entry = _NESTING[prefix]
             children = int.from_bytes(value[at : at + width], "big") * per_entry
@@ -72,10 +72,10 @@ def _msgpack_depth_exceeded(value: bytes) -> bool:
             at += width + extra + int.from_bytes(value[at : at + width], "big")
         else:
             at += _FIXED.get(prefix, 0)
-        if children:
+        if children >= 0 and len(open_items) == MAX_DEPTH:
+            return True
+        if children > 0:
             open_items.append(children)
-            if len(open_items) > MAX_DEPTH:
-                return True
             continue
         while open_items:
             open_items[-1] -= 1
