@@ -14,16 +14,17 @@ UTC = "%Y-%m-%dT%H:%M:%S"
 
 
 class TextFormatter(logging.Formatter):
-    converter = time.gmtime
-
     def __init__(self) -> None:
         super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)-8s %(name)s %(message)s", UTC)
+        self.converter = time.gmtime
 
 
 class JsonFormatter(logging.Formatter):
     """Time, level, logger, message, and the traceback where there is one."""
 
-    converter = time.gmtime
+    def __init__(self) -> None:
+        super().__init__()
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         said: dict[str, Any] = {

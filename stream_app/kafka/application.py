@@ -44,8 +44,9 @@ class Application(faust.App):
         super().__init__(
             shell.app_id,
             broker=[URL(f"kafka://{server}") for server in _servers(shell)],
-            # The address is a member's name in the assignment; a static member keeps its.
-            **({"canonical_url": f"http://{shell.instance_id}"} if shell.instance_id else {}),
+            # A member's name in the assignment. A static member keeps it wherever it starts; the
+            # default names the host.
+            canonical_url=f"http://{shell.instance_id}" if shell.instance_id else None,
             autodiscover=False,
             web_enabled=False,
             web_bind="127.0.0.1",

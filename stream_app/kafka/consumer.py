@@ -4,7 +4,6 @@ One message per partition and poll instead of one per record; no offset commits 
 a micro-batch is committed by whoever delivers it; no position that recovery has not set.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any
@@ -38,7 +37,7 @@ class ChunkConsumer(Consumer):
     def thread(self) -> ConsumerThread:
         return self._thread
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
         """What has arrived of every active source partition, a message each."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
@@ -64,9 +63,9 @@ class ChunkConsumer(Consumer):
             last.offset,
             last.timestamp / 1000,
             last.timestamp_type,
-            (),
+            [],
             None,
-            chunk,
+            chunk,  # type: ignore[arg-type]
             None,
             0,
             0,

@@ -71,14 +71,14 @@ class ConsumerThread(AIOKafkaConsumerThread):
         future = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
         return await asyncio.wrap_future(future)
 
-    async def read(self, tps: frozenset[TP], timeout: float, max_rows: int | None) -> list[Chunk]:
-        """What has arrived of these partitions; waits at most ``timeout`` seconds for the first.
+    async def read(self, tps: frozenset[TP], wait: float, max_rows: int | None) -> list[Chunk]:
+        """What has arrived of these partitions; waits at most ``wait`` seconds for the first.
 
         Raises aiokafka's errors where the group or a partition cannot be read any more.
         """
-        return await self.call(self._read(tps, timeout, max_rows))
+        return await self.call(self._read(tps, wait, max_rows))
 
-    async def _read(self, tps: frozenset[TP], timeout: float, max_rows: int | None) -> list[Chunk]:
+    async def _read(self, tps: frozenset[TP], wait: float, max_rows: int | None) -> list[Chunk]:
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher
         # Polling aiokafka's fetcher directly would leave errors of its coordinator unread.
@@ -87,10 +87,10 @@ class ConsumerThread(AIOKafkaConsumerThread):
         tps = tps & self._read_from.keys()
         with consumer._subscription.fetch_context():
             if not tps:
-                await asyncio.sleep(timeout)
+                await asyncio.sleep(wait)
                 return []
             try:
-                drained = await fetcher.fetched_records(tps, timeout=timeout, max_records=max_rows)
+                drained = await fetcher.fetched_records(tps, timeout=wait, max_records=max_rows)
             except OffsetOutOfRangeError as error:
                 await self._after_truncation(error)
                 return []

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -165,12 +166,9 @@ class Acknowledged:
         return changelog_end
 
     async def _commit_offset(self, end: int) -> None:
-        try:
+        # Where the group has moved on, the next owner starts from the offset in the state.
+        with suppress(CommitFailedError, IllegalStateError):
             await self.commit_offsets({self.transactional.source: end})
-        except (CommitFailedError, IllegalStateError):
-            # The group has moved on. The state knows the offset, and it is what the next owner
-            # starts from.
-            pass
 
     async def close(self) -> None:
         await self.transactional.close()
@@ -205,9 +203,7 @@ def _pack_outputs(
     ]
 
 
-def _pack_changes(
-    config: ShellConfig, create_batch: Callable[[], Any], results: Results
-) -> Packed:
+def _pack_changes(config: ShellConfig, create_batch: Callable[[], Any], results: Results) -> Packed:
     limit = config.record_limit(config.changelog)
     packed = pack(create_batch, config.changelog, results.changes, results.timestamp_ms, limit, [])
     if packed.oversized:

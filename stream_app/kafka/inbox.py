@@ -78,8 +78,8 @@ class Inbox:
             room = limit - len(rows)
             rows += chunk.rows[:room]
             if len(chunk.rows) > room:
-                self._chunks.appendleft(chunk._replace(start=rows[-1].offset + 1, rows=chunk.rows[room:]))
                 self.expected = rows[-1].offset + 1
+                self._chunks.appendleft(chunk._replace(start=self.expected, rows=chunk.rows[room:]))
             else:
                 self.expected = chunk.end
         self.size -= len(rows)

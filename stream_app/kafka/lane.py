@@ -120,9 +120,7 @@ class Lane:
                 clock = Stages(taken.received)
                 outputs, packed = self._play(taken, clock)
                 await self._delivered()
-                self._delivering = asyncio.create_task(
-                    self._deliver(taken, outputs, packed, clock)
-                )
+                self._delivering = asyncio.create_task(self._deliver(taken, outputs, packed, clock))
                 self._delivering.add_done_callback(lambda _: self._wake.set())
             await self._delivered()
         finally:
@@ -135,10 +133,10 @@ class Lane:
             delivering = self._delivering
             if delivering is not None and delivering.done():
                 delivering.result()
-            if self.inbox.size >= limit or (delivering is None or delivering.done()):
-                if taken := self.inbox.take(limit):
-                    self._taken(self.inbox.size)
-                    return taken
+            idle = delivering is None or delivering.done()
+            if (idle or self.inbox.size >= limit) and (taken := self.inbox.take(limit)):
+                self._taken(self.inbox.size)
+                return taken
             self._wake.clear()
             await self._wake.wait()
         return None

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from itertools import count
 from time import monotonic, time
 from typing import Any, Protocol
@@ -105,7 +106,7 @@ class Lanes:
                 Inbox(offset),
                 self._committers[partition],
                 self.observer,
-                lambda waiting, partition=partition: self._release(partition, waiting),
+                partial(self._release, partition),
             )
             self._lanes[partition] = lane
             self._tasks[partition] = asyncio.create_task(self._run(partition, lane))
@@ -229,7 +230,7 @@ class Lanes:
 
     async def _watch(self) -> None:
         """Report every second; end a worker that does not move though there is work."""
-        moved = {partition: (lane.committed, monotonic()) for partition, lane in self._lanes.items()}
+        moved = {p: (lane.committed, monotonic()) for p, lane in self._lanes.items()}
         ends: dict[TP, int] = {}
         for second in count():
             if second % ENDS_EVERY_SECONDS == 0:

@@ -39,8 +39,8 @@ def pack(
     """
     batches: list[Any] = []
     batch = None
-    count = oversized = 0
-    for count, (key, value) in enumerate(records, 1):
+    oversized = 0
+    for key, value in records:
         own = headers
         if len(key or b"") + len(value or b"") + _SLACK_BYTES > record_limit:
             size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers)
@@ -48,13 +48,13 @@ def pack(
                 oversized += 1
                 own = [*headers, (OVERSIZED, str(size).encode())]
                 key, value = (key or b"")[: record_limit // 2], None
-        if batch is not None:
-            if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=own):
-                continue
+        appended = batch and batch.append(timestamp=timestamp_ms, key=key, value=value, headers=own)
+        if appended is not None:
+            continue
         # The first record of a batch is taken whatever its size.
         batch = create_batch()
         batches.append(batch)
         batch.append(timestamp=timestamp_ms, key=key, value=value, headers=own)
     for batch in batches:
         batch.close()
-    return Packed(topic, batches, count, oversized)
+    return Packed(topic, batches, sum(batch.record_count() for batch in batches), oversized)

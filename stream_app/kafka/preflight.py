@@ -54,9 +54,7 @@ async def inspect(
     report = await _answered(connection, topics, changelog, partitions, connect_seconds)
     roles = {spec.name: spec.role for spec in report.specs if spec.role in {*needed, "changelog"}}
     missing = [name for name in roles if name not in report.states]
-    problems = [
-        sentence for sentence in report.mismatches if sentence.split(" ", 1)[0] in roles
-    ]
+    problems = [sentence for sentence in report.mismatches if sentence.split(" ", 1)[0] in roles]
     if missing:
         problems.insert(
             0,
@@ -92,7 +90,9 @@ async def _answered(
             if monotonic() + RETRY_SECONDS > deadline:
                 raise
             if not said:
-                servers = ", ".join(connection.bootstrap_servers)
-                log.warning("No Kafka answers at %s yet; waiting up to %.0f s.", servers, connect_seconds)
+                log.warning(
+                    "No Kafka answers at %s yet; waiting up to %.0f s.",
+                    ", ".join(connection.bootstrap_servers), connect_seconds,
+                )  # fmt: skip
                 said = True
             await asyncio.sleep(RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""Producers: one transactional per source partition, and a plain one for what needs no transaction."""
+"""Producers: a transactional one per source partition, a plain one for the rest."""
 
 import asyncio
 

@@ -49,7 +49,7 @@ class BulkRecovery(Recovery):
 
     @Service.task
     async def _restart_recovery(self) -> None:
-        while not await self.wait_for_stopped(self.signal_recovery_start):
+        while not await self.wait_for_stopped(self.signal_recovery_start.wait()):
             self.signal_recovery_start.clear()
             self._restoring = asyncio.create_task(self._recover(self._generation_id))
             try:
@@ -58,9 +58,10 @@ class BulkRecovery(Recovery):
                 if self.should_stop:
                     raise
                 log.info("The group rebalances again; recovery starts over with the result.")
-            except IllegalStateError:
-                # A partition went while we asked for it. Only a rebalance takes partitions.
+            except IllegalStateError as error:
+                # A partition went while we asked for it, which only a rebalance does.
                 log.info("The assignment changed during recovery, which starts over with the new.")
+                await _bounded(self.signal_recovery_start.wait(), f"waiting after {error!r}")
             finally:
                 self._restoring = None
 
@@ -84,9 +85,7 @@ class BulkRecovery(Recovery):
         app, consumer, lanes = self.app, self.app.consumer, self.app.lanes
         self._set_recovery_started()
         changelogs = {tp.partition: tp for tp in self.active_tps}
-        sources = {
-            tp.partition: tp for tp in consumer.assignment() if tp.topic == app.shell.source
-        }
+        sources = {tp.partition: tp for tp in consumer.assignment() if tp.topic == app.shell.source}
         if changelogs.keys() != sources.keys():
             raise RuntimeError(
                 f"The group assigned partitions {sorted(sources)} of {app.shell.source}, but"
@@ -160,9 +159,7 @@ class BulkRecovery(Recovery):
             seconds=perf_counter() - started,
         )
 
-    async def _positions(
-        self, consumer: ChunkConsumer, sources: dict[int, TP]
-    ) -> dict[int, int]:
+    async def _positions(self, consumer: ChunkConsumer, sources: dict[int, TP]) -> dict[int, int]:
         """Where each source partition is read from. The state decides, for it was committed with
         what it caused; without a state the group's committed offset does, else the log's begin.
         """
@@ -255,7 +252,7 @@ class BulkTableManager(TableManager):
     """Faust's table manager with `BulkRecovery`."""
 
     @property
-    def recovery(self) -> BulkRecovery:
+    def recovery(self) -> Recovery:
         if self._recovery is None:
             self._recovery = BulkRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery

@@ -66,13 +66,17 @@ class BatchStore(Store[bytes, bytes]):
         generation_id: int = 0,
     ) -> None:
         """Only what stays with this worker is worth keeping."""
-        kept = {tp.partition for tp in assigned if tp.topic == self.table.changelog_topic_name}
+        kept = {
+            tp.partition
+            for tp in assigned
+            if tp.topic == self.table.changelog_topic.get_topic_name()
+        }
         for partition in self.partitions.stores.keys() - kept:
             self.partitions.forget(partition)
 
     def apply_changelog_batch(
         self,
-        batch: Iterable[EventT],
+        batch: Iterable[EventT[Any]],
         to_key: Callable[[Any], Any],
         to_value: Callable[[Any], Any],
     ) -> None:
@@ -124,7 +128,7 @@ class BatchTable(Table[bytes, bytes]):
         self.partitions_of = partitions_of
         super().__init__(*args, key_type=bytes, value_type=bytes, **kwargs)
 
-    def _new_store(self) -> StoreT:
+    def _new_store(self) -> StoreT[bytes, bytes]:
         return BatchStore(
             self.partitions_of, "batch://", self.app, self, table_name=self.name, loop=self.loop
         )

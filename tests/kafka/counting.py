@@ -80,7 +80,8 @@ class Printed(Unobserved):
     """Says on standard output what a test waits for."""
 
     def restored(self, restored: Restored) -> None:
-        print("ready", json.dumps(restored._asdict()), flush=True)
+        sys.stdout.write(f"ready {json.dumps(restored._asdict())}\n")
+        sys.stdout.flush()
 
 
 def config(bootstrap: str, app_id: str, partitions: int = 4, **more: object) -> ShellConfig:

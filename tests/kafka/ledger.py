@@ -38,7 +38,7 @@ EXACT = Verdict(0, 0, 0, True)
 
 def events(count: int, partitions: int = 4, keys: int = 200, seed: int = 1) -> list[Event]:
     """A key belongs to one partition; one record in 50 has none."""
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # noqa: S311
     found: list[Event] = []
     for _ in range(count):
         user = draw.randrange(keys)
@@ -97,7 +97,9 @@ async def read(
         await consumer.stop()
 
 
-def undisturbed(batch: Sequence[Event], partition: int) -> tuple[dict[str, list[Any]], CountingStore]:
+def undisturbed(
+    batch: Sequence[Event], partition: int
+) -> tuple[dict[str, list[Any]], CountingStore]:
     """What one worker that nobody disturbs makes of a partition."""
     keys = [key for place, key in batch if place == partition]
     store = CountingStore(partition)
@@ -117,9 +119,7 @@ async def verify(
     """Compare what a read_committed reader finds with an undisturbed run."""
     missing = doubled = wrong = 0
     same_state = True
-    found = {
-        name: await read(bootstrap, f"{app_id}.{name}", partitions) for name in TOPICS[1:]
-    }
+    found = {name: await read(bootstrap, f"{app_id}.{name}", partitions) for name in TOPICS[1:]}
     changes = await read(bootstrap, config(bootstrap, app_id).changelog, partitions)
     for partition in range(partitions):
         expected, store = undisturbed(batch, partition)
