@@ -33,7 +33,8 @@ class SimulatorConfig:
     """0: traffic is even; 1: the quietest hour has none. The week has its cycle in proportion."""
     attacks: tuple[Attack, ...] = ATTACKS
     """Kinds of campaigns, one after the other; none: an honest shop."""
-    attack_every_ms: int = 3_600_000
+    attack_every_events: int = 5_000
+    """Honest events between the beginnings of two campaigns, on average."""
     dirt: float = 0.0
     """Share of honest events that arrive twice, late, or with a field missing or broken."""
 
@@ -54,8 +55,8 @@ class SimulatorConfig:
             )
         if not 0 <= self.day_cycle <= 1 or not 0 <= self.dirt <= 1:
             raise SimulatorError("day_cycle and dirt are shares from 0 to 1.")
-        if self.attack_every_ms < 1_000:
-            raise SimulatorError("attack_every_ms is at least 1000.")
+        if self.attack_every_events < 1:
+            raise SimulatorError("attack_every_events is at least 1.")
         for attack in self.attacks:
             if attack not in ATTACKS:
                 raise SimulatorError(f"no attack {attack!r}; there are {', '.join(ATTACKS)}.")

@@ -75,7 +75,7 @@ class Visit:
             yield self._event("search", None, 4_000, query=self._catalogue.query(self._first))
             yield self._look("click", self._first)
             views -= 1
-        cart: list[int] = []
+        cart: dict[int, int] = {}  # item -> quantity
         while views > 0:
             views -= 1
             item = self._next() if self._seen else self._first
@@ -84,24 +84,25 @@ class Visit:
             if rng.random() < 0.03:
                 yield self._event("favourite", item, 2_000)
             if item not in cart and rng.random() < self._cart_probability(item, again):
-                cart.append(item)
-                yield self._event("cart", item, 4_000, quantity=1 if rng.random() < 0.85 else 2)
+                cart[item] = 1 if rng.random() < 0.85 else 2
+                yield self._event("cart", item, 4_000, quantity=cart[item])
         yield from self._checkout(cart)
 
-    def _checkout(self, cart: list[int]) -> Iterator[Planned]:
+    def _checkout(self, cart: dict[int, int]) -> Iterator[Planned]:
         rng = self._rng
         for item in [item for item in cart if rng.random() < 0.12]:
-            cart.remove(item)
-            yield self._event("remove", item, 5_000)
+            yield self._event("remove", item, 5_000, quantity=cart.pop(item))
         if not cart or rng.random() >= self._intent.buys:
             return
-        for item in cart:
-            yield self._event("purchase", item, 9_000, quantity=1)
+        for item, quantity in cart.items():
+            yield self._event("purchase", item, 9_000, quantity=quantity)
+        bought = list(cart)
         # Who has bought looks at what goes with it, and seldom gives it back.
         for number in range(rng.choice((0, 0, 1, 2))):
-            yield self._look("view", self._catalogue.goes_with(cart[-1], number))
+            yield self._look("view", self._catalogue.goes_with(bought[-1], number))
         if rng.random() < 0.02:
-            yield self._event("refund", rng.choice(cart), 600_000, quantity=1)
+            item = rng.choice(bought)
+            yield self._event("refund", item, 600_000, quantity=cart[item])
 
     def _begin(self) -> int:
         category = favourite_category(self._person, self._catalogue, self._rng)

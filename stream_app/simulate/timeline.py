@@ -64,7 +64,8 @@ class _Timeline:
         coming, config = self._coming, self._config
         visit_ms = next(self._beginnings)
         never_ms = 1 << 62
-        attack_ms = config.start_ms + config.attack_every_ms if config.attacks else never_ms
+        between_ms = 1000 * config.attack_every_events / config.events_per_second
+        attack_ms = config.start_ms + int(between_ms / 2) if config.attacks else never_ms
         while True:
             next_ms = coming[0][0] if coming else never_ms
             if visit_ms <= min(next_ms, attack_ms):
@@ -72,7 +73,7 @@ class _Timeline:
                 visit_ms = next(self._beginnings)
             elif attack_ms <= next_ms:
                 self._attack(attack_ms)
-                attack_ms += int(config.attack_every_ms * self._attacks.uniform(0.5, 1.5))
+                attack_ms += int(between_ms * self._attacks.uniform(0.5, 1.5))
             else:
                 at_ms, _, planned, source, user = heapq.heappop(coming)
                 self._follow(source, user)

@@ -20,7 +20,7 @@ EVENT = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(EVENT, max_size=40), st.sampled_from([1, 1500, 1 << 20]))
 def test_any_size_of_run_sorts_like_sorted(
     tmp_path: Path, events: list[FileEvent], run_bytes: int

@@ -57,7 +57,9 @@ def as_parquet(rows: list[dict[str, Any]], path: Path) -> None:
     connection.execute(f"COPY t TO '{path}' (FORMAT parquet)")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+)
 @given(st.lists(ROW, min_size=1, max_size=6), st.booleans(), st.sampled_from(["\n", "\r\n"]))
 def test_every_format_gives_the_same_events(
     tmp_path: Path, rows: list[dict[str, Any]], mark: bool, end: str
