@@ -28,6 +28,8 @@ from stream_app.metrics_histogram import BatchHistogram
 from stream_app.metrics_partitions import Clock, Health, PartitionGauges
 
 STAGES: tuple[str, ...] = ("wait", *get_args(Stage), "commit")
+# A stage that the shell names anew must neither end the worker nor open a series.
+OTHER_STAGE = "other"
 
 # The service level behind the latency alerts counts predictions within 0.25 s: keep that bound.
 LATENCY_BOUNDS_SECONDS = (
@@ -93,7 +95,8 @@ class Metrics:
         self._oversized.inc(done.oversized)
         self._batch_events.cells.observe(len(done.timestamps_ms))
         for stage, seconds in done.stage_seconds.items():
-            self._stages.series[stage].observe(seconds)
+            known = stage if stage in STAGES else OTHER_STAGE
+            self._stages.series[known].observe(seconds)
         appended_ms = np.asarray(done.timestamps_ms, np.int64)  # [N]
         known_ms = appended_ms[appended_ms >= 0]  # [N']
         self._latency.cells.observe_each((done.done_ms - known_ms) / 1000)
@@ -177,7 +180,7 @@ class Metrics:
             "Time of a micro-batch in each stage.",
             STAGE_BOUNDS_SECONDS,
             "stage",
-            STAGES,
+            (*STAGES, OTHER_STAGE),
         )
         self._batch_events = BatchHistogram(
             "clickahead_batch_events",

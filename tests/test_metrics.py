@@ -102,6 +102,14 @@ def test_latency_is_from_append_to_commit_and_leaves_out_unknown_times(worker: W
     assert worker.value("event_to_prediction_seconds_bucket", le="0.25") == 1
 
 
+def test_a_stage_that_nobody_knows_opens_no_series(worker: Worker) -> None:
+    before = worker.series()
+    worker.metrics.batch(Done(0, OutputBatch(), [0], 0, {"brewing": 0.5, "commit": 0.25}, 0))
+    assert worker.series() == before
+    assert worker.value("stage_seconds_sum", stage="other") == 0.5
+    assert worker.value("stage_seconds_sum", stage="commit") == 0.25
+
+
 def test_fallbacks_and_stubs_are_counted(worker: Worker) -> None:
     worker.metrics.batch(done(OutputBatch(fallbacks=4), [0], oversized=2))
     assert worker.value("fallbacks_total") == 4
