@@ -26,7 +26,7 @@ def advance(
     new_hidden = _rounded(step(w, tokens, hidden), memory.hidden)  # [B, H]
     after = new_hidden.astype(np.float64)
     scores = logits(spec, w, after)  # [B, V]
-    log_z = np.logaddexp.reduce(scores, axis=1)  # [B]
+    log_z = _log_sum_exp(scores)  # [B]
     top = np.argsort(-scores, axis=1, kind="stable")[:, : spec.top_k]  # [B, K]
     intent = _sigmoid(after @ w["intent_head.weight"].T + w["intent_head.bias"])  # [B, 2]
     return Advance(
@@ -48,7 +48,7 @@ def initial(spec: ModelSpec, weights: Mapping[str, Floats], rows: int) -> Memory
     """Memory of users who have done nothing, rounded as the spec says, with its exact log Z."""
     w = {name: array.astype(np.float64) for name, array in weights.items()}
     hidden = np.tile(weights["initial_hidden"].astype(spec.memory_dtype), (rows, 1))
-    log_z = np.logaddexp.reduce(logits(spec, w, hidden[:1].astype(np.float64)), axis=1)
+    log_z = _log_sum_exp(logits(spec, w, hidden[:1].astype(np.float64)))
     return Memory(hidden, np.repeat(log_z, rows).astype(np.float32))
 
 
@@ -82,9 +82,14 @@ def _unit(vectors: Doubles) -> Doubles:
     return unit
 
 
+def _log_sum_exp(values: Doubles) -> Doubles:
+    largest: Doubles = values.max(axis=1)
+    total: Doubles = largest + np.log(np.exp(values - largest[:, None]).sum(axis=1))
+    return total
+
+
 def _log_softmax(values: Doubles) -> Doubles:
-    normalised: Doubles = values - np.logaddexp.reduce(values, axis=1, keepdims=True)
-    return normalised
+    return values - _log_sum_exp(values)[:, None]
 
 
 def _sigmoid(values: Doubles) -> Doubles:

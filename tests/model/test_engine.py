@@ -1,25 +1,28 @@
 """The served engine: same bits in any batch, refusals that say what to do, no torch."""
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.engine import OnnxEngine
+from model.checkpoint import MANIFEST_FILE, save
+from model.engine import EngineError, OnnxEngine, open_engine
+from model.parity import outputs_of
+from model.served import GRAPH_FILE, STEP_FILE, digest_of
+from model.session import rows_per_call
+from model.spec import Memory, Tokens
 from model.stand_in import random_tokens
-from model.spec import Advance, Memory, Tokens
+from tests.tiny_model import random_weights, write_tiny_model
 
 MOST_ROWS = 300
-
-ARRAYS = ("item_surprise", "action_surprise", "top_items", "top_logp", "action_logp", "cart")
-
-
-def arrays_of(result: Advance) -> dict[str, np.ndarray]:
-    names = [name for name in Advance.__struct_fields__ if name != "memory"]
-    outputs = {name: getattr(result, name) for name in names}
-    return outputs | {"hidden": result.memory.hidden, "log_z": result.memory.log_z}
 
 
 def rows_of(tokens: Tokens, memory: Memory, rows: np.ndarray) -> tuple[Tokens, Memory]:
@@ -37,6 +40,16 @@ SHAPES = [
 ]
 
 
+@cache
+def third_step(engine: OnnxEngine) -> tuple[Tokens, Memory, dict[str, np.ndarray]]:
+    """Tokens, memory before and everything after, of MOST_ROWS users in one batch."""
+    *before, tokens = random_tokens(engine.spec, rows=MOST_ROWS, length=3, seed=5)
+    memory = engine.initial(MOST_ROWS)
+    for earlier in before:
+        memory = engine.advance(earlier, memory).memory
+    return tokens, memory, outputs_of(engine.advance(tokens, memory))
+
+
 @pytest.mark.parametrize("memory_dtype", ["float16", "float32"])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s['scan']}_{s['item_count']}")
 @settings(max_examples=30, deadline=None)
@@ -48,14 +61,193 @@ def test_a_row_has_the_same_bits_in_any_batch(
     data: st.DataObject,
 ) -> None:
     engine = tiny_engine_with(memory_dtype=memory_dtype, **shape)
-    *before, tokens = random_tokens(engine.spec, rows=MOST_ROWS, length=3, seed=5)
-    memory = engine.initial(MOST_ROWS)
-    for earlier in before:
-        memory = engine.advance(earlier, memory).memory
-    whole = arrays_of(engine.advance(tokens, memory))
+    tokens, memory, whole = third_step(engine)
     size = data.draw(st.integers(1, MOST_ROWS))
     seed = data.draw(st.integers(0, 2**31))
     rows = np.random.default_rng(seed).permutation(MOST_ROWS)[:size]
-    part = arrays_of(engine.advance(*rows_of(tokens, memory, rows)))
+    part = outputs_of(engine.advance(*rows_of(tokens, memory, rows)))
     for name, wanted in whole.items():
         np.testing.assert_array_equal(part[name], wanted[rows], err_msg=name)
+
+
+def tokens_of(engine: OnnxEngine, rows: int, **changes: np.ndarray) -> Tokens:
+    (tokens,) = random_tokens(engine.spec, rows=rows, length=1, seed=0)
+    columns = {name: getattr(tokens, name) for name in Tokens.__struct_fields__}
+    return Tokens(**(columns | changes))
+
+
+def test_batches_of_any_length_are_taken(tiny_engine: OnnxEngine) -> None:
+    slices = 3 * rows_per_call(tiny_engine.spec) + 7
+    tokens = tokens_of(tiny_engine, slices)
+    whole = outputs_of(tiny_engine.advance(tokens, tiny_engine.initial(slices)))
+    one = np.array([slices - 1])
+    last = outputs_of(tiny_engine.advance(*rows_of(tokens, tiny_engine.initial(slices), one)))
+    for name, values in last.items():
+        np.testing.assert_array_equal(values[0], whole[name][-1], err_msg=name)
+    none = tiny_engine.advance(tokens_of(tiny_engine, 0), tiny_engine.initial(0))
+    assert none.top_items.shape == (0, tiny_engine.spec.top_k)
+
+
+def test_results_belong_to_the_caller(tiny_engine: OnnxEngine) -> None:
+    first = tiny_engine.advance(tokens_of(tiny_engine, 5), tiny_engine.initial(5))
+    kept = {name: values.copy() for name, values in outputs_of(first).items()}
+    tiny_engine.advance(tokens_of(tiny_engine, 9), tiny_engine.initial(9))
+    for name, values in outputs_of(first).items():
+        np.testing.assert_array_equal(values, kept[name], err_msg=name)
+
+
+def test_inputs_are_left_alone(tiny_engine: OnnxEngine) -> None:
+    tokens, memory = tokens_of(tiny_engine, 5), tiny_engine.initial(5)
+    for array in (tokens.item, tokens.action, tokens.gap, tokens.dense, memory.hidden):
+        array.flags.writeable = False
+    tiny_engine.advance(tokens, memory)
+
+
+def test_probabilities_are_some(tiny_engine: OnnxEngine) -> None:
+    step = tiny_engine.advance(tokens_of(tiny_engine, 50), tiny_engine.initial(50))
+    for logp in (step.action_logp, step.gap_logp):
+        np.testing.assert_allclose(np.exp(logp).sum(axis=1), 1.0, atol=1e-5)
+    assert (np.exp(step.top_logp).sum(axis=1) <= 1 + 1e-5).all()
+    assert (np.diff(step.top_logp, axis=1) <= 0).all()
+    for share in (step.cart, step.purchase):
+        assert ((share > 0) & (share < 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"item": np.array([0, 47], np.int32)}, "row 1 has item code 47; allowed are 0 to 46"),
+        ({"item": np.array([-1, 0], np.int32)}, "row 0 has item code -1"),
+        ({"action": np.array([0, 6], np.int32)}, "row 1 has action code 6; allowed are 0 to 5"),
+        ({"gap": np.array([5, 0], np.int32)}, "row 0 has gap code 5; allowed are 0 to 4"),
+        ({"gap": np.array([0, 0], np.int64)}, "gap is int64"),
+        ({"action": np.zeros(3, np.int32)}, r"action is int32\[3\]; 2 rows .* need int32\[2\]"),
+        ({"dense": np.zeros((2, 3), np.float32)}, r"need float32\[2, 4\]"),
+        ({"dense": np.zeros((2, 4))}, "dense is float64"),
+        ({"dense": np.full((2, 4), np.nan, np.float32)}, "dense holds NaN"),
+        ({"dense": np.full((2, 4), np.inf, np.float32)}, "dense holds NaN, infinity"),
+    ],
+)
+def test_impossible_tokens_are_refused(
+    tiny_engine: OnnxEngine, changes: dict[str, np.ndarray], message: str
+) -> None:
+    with pytest.raises(EngineError, match=message):
+        tiny_engine.advance(tokens_of(tiny_engine, 2, **changes), tiny_engine.initial(2))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "log_z", "message"),
+    [
+        (np.zeros((2, 8), np.float32), np.zeros(2, np.float32), "hidden is float32"),
+        (np.zeros((2, 9), np.float16), np.zeros(2, np.float32), "hidden is float16"),
+        (np.zeros((2, 8), np.float16), np.zeros(2), "log_z is float64"),
+        (np.zeros((2, 8), np.float16), np.array([0, np.nan], np.float32), "row 1 of 2 got nan"),
+        (np.full((2, 8), np.nan, np.float16), np.zeros(2, np.float32), "row 0 of 2 got nan"),
+        (np.full((2, 8), np.inf, np.float16), np.zeros(2, np.float32), "row 0 of 2 got"),
+    ],
+)
+def test_impossible_memory_is_refused(
+    tiny_engine: OnnxEngine, hidden: np.ndarray, log_z: np.ndarray, message: str
+) -> None:
+    tokens = tokens_of(tiny_engine, 2, item=np.zeros(2, np.int32))
+    with pytest.raises(EngineError, match=message):
+        tiny_engine.advance(tokens, Memory(hidden, log_z))
+
+
+@pytest.fixture
+def model_dir(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", [MANIFEST_FILE, "items.json", "model.safetensors"])
+def test_half_a_model_is_refused(model_dir: Path, name: str) -> None:
+    (model_dir / name).unlink()
+    with pytest.raises(EngineError, match=f"{name} cannot be read"):
+        open_engine(model_dir)
+
+
+@pytest.mark.parametrize("name", [GRAPH_FILE, STEP_FILE])
+def test_a_model_that_was_not_exported_is_refused(model_dir: Path, name: str) -> None:
+    (model_dir / name).unlink()
+    with pytest.raises(EngineError, match=f"{name} cannot be read .* export it"):
+        open_engine(model_dir)
+
+
+def test_a_model_trained_anew_asks_for_an_export(model_dir: Path) -> None:
+    spec = open_engine(model_dir).spec
+    save(model_dir, spec, [f"i{code}" for code in range(30)], random_weights(spec, seed=1))
+    with pytest.raises(EngineError, match=r"the weights beside it are .* export the model again"):
+        open_engine(model_dir)
+
+
+def test_a_changed_graph_is_refused(model_dir: Path) -> None:
+    content = bytearray((model_dir / GRAPH_FILE).read_bytes())
+    content[len(content) // 2] ^= 1
+    (model_dir / GRAPH_FILE).write_bytes(content)
+    with pytest.raises(EngineError, match=r"is not the file that step\.json describes"):
+        open_engine(model_dir)
+
+
+def rewrite_step(model_dir: Path, **changes: object) -> None:
+    step = json.loads((model_dir / STEP_FILE).read_text())
+    (model_dir / STEP_FILE).write_text(json.dumps(step | changes))
+
+
+def test_a_graph_of_another_model_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    other = write_tiny_model(tmp_path / "other", open_engine(model_dir).spec, seed=1)
+    shutil.copy(other / GRAPH_FILE, model_dir / GRAPH_FILE)
+    rewrite_step(model_dir, graph_digest=digest_of((other / GRAPH_FILE).read_bytes()))
+    with pytest.raises(EngineError, match="names format 1 and model"):
+        open_engine(model_dir)
+
+
+def test_a_file_that_is_no_graph_is_refused(model_dir: Path) -> None:
+    (model_dir / GRAPH_FILE).write_bytes(b"no graph")
+    rewrite_step(model_dir, graph_digest=digest_of(b"no graph"))
+    with pytest.raises(EngineError, match="cannot open the graph"):
+        open_engine(model_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "has format 2, this version serves 1"),
+        ({"scan": "magic"}, "describes no served step"),
+        ({"surprise": 1}, "describes no served step"),
+    ],
+)
+def test_another_format_is_refused(
+    model_dir: Path, changes: dict[str, object], message: str
+) -> None:
+    rewrite_step(model_dir, **changes)
+    with pytest.raises(EngineError, match=message):
+        open_engine(model_dir)
+
+
+def test_a_file_beyond_the_limit_is_not_read(model_dir: Path) -> None:
+    with (model_dir / GRAPH_FILE).open("r+b") as file:
+        file.truncate(1 << 31)  # sparse: takes no space
+    with pytest.raises(EngineError, match="at most 2147483647 can be served"):
+        open_engine(model_dir)
+
+
+def test_a_broken_calibration_is_refused(model_dir: Path) -> None:
+    (model_dir / "calibration.safetensors").write_bytes(b"nothing")
+    with pytest.raises(EngineError, match="calibrate again, or delete it"):
+        open_engine(model_dir)
+
+
+def test_the_import_is_quick_and_brings_no_training_libraries() -> None:
+    program = (
+        "import sys, time, numpy; start = time.process_time(); import model.engine;"
+        "print(time.process_time() - start, *sorted(sys.modules))"
+    )
+    seconds, *modules = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"torch", "onnx", "sklearn", "scipy", "duckdb"} & set(modules)
+    assert float(seconds) < 0.5
