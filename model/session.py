@@ -1,5 +1,7 @@
 """A served graph in ONNX Runtime on one thread, with buffers that are allocated once."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
@@ -11,6 +13,8 @@ from model.spec import Floats, Hidden, Ints, Memory, ModelSpec, Tokens
 # cost the least at 16 to 64 rows a call.
 SCORE_BYTES = 4 << 20
 CALL_ROWS = (16, 256)
+
+ALIGNMENT_BYTES = 64  # of the widest vector register
 
 
 class SessionError(ValueError):
@@ -28,15 +32,16 @@ class StepSession:
         self._session = _open(graph)
         self._bindings: dict[int, ort.IOBinding] = {}
         self.rows = rows = rows_per_call(spec)
-        self._item = np.zeros(rows, dtype=np.int32)
-        self._action = np.zeros(rows, dtype=np.int32)
-        self._gap = np.zeros(rows, dtype=np.int32)
-        self._dense = np.zeros((rows, len(spec.features)), dtype=np.float32)
-        self._hidden: Hidden = np.zeros((rows, spec.hidden_width), dtype=spec.memory_dtype)
-        self._log_z = np.zeros((rows, 1), dtype=np.float32)
-        self.new_hidden: Hidden = np.zeros_like(self._hidden)
-        self.top_items: Ints = np.zeros((rows, spec.top_k), dtype=np.int32)
-        self.scores: Floats = np.zeros((rows, sum(score_columns(spec).values())), np.float32)
+        columns = sum(score_columns(spec).values())
+        self._item = _buffer("int32", rows)
+        self._action = _buffer("int32", rows)
+        self._gap = _buffer("int32", rows)
+        self._dense = _buffer("float32", rows, len(spec.features))
+        self._hidden: Hidden = _buffer(spec.memory_dtype, rows, spec.hidden_width)
+        self._log_z = _buffer("float32", rows, 1)
+        self.new_hidden: Hidden = _buffer(spec.memory_dtype, rows, spec.hidden_width)
+        self.top_items: Ints = _buffer("int32", rows, spec.top_k)
+        self.scores: Floats = _buffer("float32", rows, columns)
         self._inputs: dict[str, npt.NDArray[np.generic]] = {
             "item": self._item,
             "action": self._action,
@@ -99,6 +104,15 @@ class StepSession:
 
 
 _TYPES = {"int32": "tensor(int32)", "float16": "tensor(float16)", "float32": "tensor(float)"}
+
+
+def _buffer(dtype: str, *shape: int) -> Any:
+    """Zeros that begin at a multiple of ALIGNMENT_BYTES in every process: some kernels of ONNX
+    Runtime begin a row where the address suits them, and a restart must not change bits."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    store = np.zeros(size + ALIGNMENT_BYTES, dtype=np.uint8)
+    start = -store.ctypes.data % ALIGNMENT_BYTES
+    return store[start : start + size].view(dtype).reshape(shape)
 
 
 def rows_per_call(spec: ModelSpec) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model import graph
-from model.session import CALL_ROWS, SessionError, StepSession, rows_per_call
+from model.session import ALIGNMENT_BYTES, CALL_ROWS, SessionError, StepSession, rows_per_call
 from model.spec import Memory
 from model.stand_in import random_tokens
 from tests.tiny_model import random_weights, tiny_spec
@@ -26,6 +26,12 @@ def test_rows_outside_a_call_change_nothing(content: bytes) -> None:
     session.run(tokens, memory, 4, 6)
     np.testing.assert_array_equal(session.scores[:2], whole[4:6])
     np.testing.assert_array_equal(session.scores[2:9], whole[2:])
+
+
+def test_every_buffer_begins_alike(content: bytes) -> None:
+    sessions = [StepSession(content, SPEC) for _ in range(5)]
+    arrays = [array for one in sessions for array in (one.scores, one.new_hidden, one.top_items)]
+    assert {array.ctypes.data % ALIGNMENT_BYTES for array in arrays} == {0}
 
 
 def test_the_graph_says_what_it_was_built_of(content: bytes) -> None:
