@@ -85,21 +85,21 @@ def evaluate(
     return result
 
 
-def table_of(result: dict[str, Any]) -> Table:
+def table(result: dict[str, Any]) -> Table:
     """The ranking metrics of ``evaluate`` for a terminal, the baselines beside the model."""
-    table = Table(
+    shown = Table(
         title=f"{result['n']:,} next items, full ranking, protocol {result['protocol']}",
         caption=f"{result['unknown_target_share']:.2%} of the targets are unknown to the model "
         "and count as misses",
     )
-    table.add_column("")
+    shown.add_column("")
     for cut in CUTS:
         for metric in ("recall", "mrr", "ndcg"):
-            table.add_column(f"{metric}@{cut}", justify="right")
+            shown.add_column(f"{metric}@{cut}", justify="right")
     for name, row in (("model", result), *result["baselines"].items()):
         values = (row[f"{metric}@{cut}"] for cut in CUTS for metric in ("recall", "mrr", "ndcg"))
-        table.add_row(name, *(f"{value:.4f}" for value in values))
-    return table
+        shown.add_row(name, *(f"{value:.4f}" for value in values))
+    return shown
 
 
 def _baseline_ranks(

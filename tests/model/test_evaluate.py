@@ -11,7 +11,7 @@ from rich.console import Console
 from model.checkpoint import CheckpointError
 from model.config import TrainConfig
 from model.data import DataError
-from model.evaluate import EvaluationError, evaluate, table_of
+from model.evaluate import EvaluationError, evaluate, table
 from model.train import train
 from tests.model.logs import learnable_log, log_of, spec_of
 
@@ -80,7 +80,7 @@ def test_filtering_seen_items_makes_repeats_misses(folder: Path) -> None:
 
 def test_progress_and_table_are_shown(folder: Path) -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
-    console.print(table_of(evaluate(folder, TEST, console=console)))
+    console.print(table(evaluate(folder, TEST, console=console)))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     for word in ("baselines", "markov", "popular", "recall@20", "unknown to the model"):

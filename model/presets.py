@@ -1,0 +1,73 @@
+"""Named ways to train, and the choice among them by what a log is like, never by its name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+import numpy as np
+
+from model.config import ConfigError, TrainConfig
+from model.data import NONE, memory_starts, stretch_of, targets_of
+from model.log import EventLog
+from model.spec import ModelSpec
+
+AUTO = "auto"
+
+PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
+    {
+        # Click sessions by the hundred thousand: what is learned in a few epochs holds for long,
+        # and a second training, to choose their number, would double the time.
+        "sessions": TrainConfig(epochs=7),
+        # Long histories without repeats (purchases, ratings): quick to be learned by heart.
+        "histories": TrainConfig(
+            epochs=30, held_out=0.1, patience=3, input_dropout=0.3, hidden_dropout=0.3
+        ),
+        # Few events: many small steps, chosen on held-out sessions.
+        "small": TrainConfig(
+            epochs=30,
+            held_out=0.1,
+            patience=3,
+            batch_sequences=32,
+            input_dropout=0.2,
+            hidden_dropout=0.2,
+        ),
+    }
+)
+
+SMALL_TARGETS = 150_000
+REPEAT_SHARE = 0.02
+
+
+class LogTraits(msgspec.Struct, frozen=True):
+    """What the choice of a preset looks at."""
+
+    item_targets: int
+    # Share of the events with an item that the memory has met before.
+    repeat_share: float
+
+
+def traits_of(log: EventLog, spec: ModelSpec) -> LogTraits:
+    """Count a log's traits."""
+    known = log.item < spec.item_count
+    memory = stretch_of(memory_starts(log, spec), log.events)[known]
+    pairs = np.unique(memory * spec.item_count + log.item[known])
+    return LogTraits(
+        item_targets=int((targets_of(log, spec).item != NONE).sum()),
+        repeat_share=1 - len(pairs) / max(1, int(known.sum())),
+    )
+
+
+def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
+    """The settings of a preset; of the one that suits the log where ``name`` is ``auto``."""
+    if name == AUTO:
+        name = suited(traits_of(log, spec))
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; choose one of {', '.join([AUTO, *PRESETS])}")
+    return PRESETS[name]
+
+
+def suited(traits: LogTraits) -> str:
+    """The name of the preset that suits a log with these traits."""
+    if traits.item_targets < SMALL_TARGETS:
+        return "small"
+    return "histories" if traits.repeat_share < REPEAT_SHARE else "sessions"

@@ -1,0 +1,46 @@
+"""The choice of a preset follows the log's traits; every preset is a valid configuration."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from model.config import ConfigError
+from model.log import EventLog
+from model.presets import PRESETS, SMALL_TARGETS, LogTraits, preset_for, suited, traits_of
+from tests.model.logs import learnable_log, log_of, logs, spec_of
+
+SPEC = spec_of()
+
+
+def test_auto_looks_at_size_and_repeats() -> None:
+    assert suited(LogTraits(item_targets=SMALL_TARGETS - 1, repeat_share=0.5)) == "small"
+    assert suited(LogTraits(item_targets=SMALL_TARGETS, repeat_share=0.5)) == "sessions"
+    assert suited(LogTraits(item_targets=SMALL_TARGETS, repeat_share=0.0)) == "histories"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_found_by_name(name: str) -> None:
+    assert preset_for(name, learnable_log(SPEC), SPEC) is PRESETS[name]
+
+
+def test_auto_finds_one_and_the_name_is_part_of_no_choice() -> None:
+    assert preset_for("auto", learnable_log(SPEC), SPEC) is PRESETS["small"]
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="'yoochoose'; choose one of auto, sessions, histories"):
+        preset_for("yoochoose", learnable_log(SPEC), SPEC)
+
+
+def test_traits_by_hand() -> None:
+    cold, none = SPEC.item_count, SPEC.no_item
+    log = log_of([[[(0, 2), (1, 2), (0, 2), (cold, 2), (none, 2)]], [[(0, 2), (0, 2)]]], SPEC)
+    assert traits_of(log, SPEC) == LogTraits(item_targets=3, repeat_share=1 - 3 / 5)
+
+
+@given(logs(SPEC))
+def test_any_log_has_traits(log: EventLog) -> None:
+    traits = traits_of(log, SPEC)
+    assert 0 <= traits.repeat_share <= 1
+    assert traits.item_targets <= log.events
+    assert not np.isnan(traits.repeat_share)
