@@ -122,7 +122,10 @@ def test_quality_chooses_the_scan(recall: float, log_z_error: float, scan: str) 
 
 
 def test_a_small_catalogue_is_scanned_exactly() -> None:
-    assert choose(SPEC, candidates(1.0, 0.0)[:1], None) == ("exact", "30 items are fewer than 6000")
+    assert choose(SPEC, candidates(1.0, 0.0)[:1], None) == (
+        "exact",
+        "240 numbers to scan are fewer than 640000",
+    )
 
 
 def test_who_asks_for_a_scan_gets_it() -> None:
@@ -132,7 +135,7 @@ def test_who_asks_for_a_scan_gets_it() -> None:
 def test_a_large_catalogue_is_measured_and_scanned_in_int8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter, "INT8_FROM_ITEMS", 1_100)
+    monkeypatch.setattr(exporter, "INT8_FROM_NUMBERS", 1_100 * 32)
     spec = tiny_spec(item_count=1_100, hidden_width=32)
     save(tmp_path, spec, items_of(1_100), random_weights(spec))
     report = export(tmp_path)
