@@ -15,7 +15,7 @@ from stream_app.core.events import TOPICS
 from stream_app.invocation import settings_of
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.topic_reader import reader
-from stream_app.kafka.watch import Keep, follow, keeps, shown, time_of
+from stream_app.kafka.watch import Keep, follow, keeps, place, shown, time_of
 
 
 def command(
@@ -67,17 +67,16 @@ async def watch(
     show: Callable[[ConsumerRecord], None],
 ) -> None:
     """Show the records that are kept, ``limit`` of them or for ever."""
-    async with (
-        reader(connection) as consumer,
-        aclosing(follow(consumer, topic, from_beginning)) as records,
-    ):
-        left = limit
-        async for record in records:
-            if keep(record):
-                show(record)
-                left = None if left is None else left - 1
-            if left == 0:
-                return
+    left = limit
+    async with reader(connection) as consumer:
+        await place(consumer, topic, from_beginning)
+        async with aclosing(follow(consumer)) as records:
+            async for record in records:
+                if keep(record):
+                    show(record)
+                    left = None if left is None else left - 1
+                if left == 0:
+                    return
 
 
 def line(record: ConsumerRecord) -> Text:

@@ -11,14 +11,20 @@ from stream_app.kafka.topic_reader import POLL_MS, extents, partitions_of
 Keep = Callable[[ConsumerRecord], bool]
 
 
-async def follow(
-    consumer: AIOKafkaConsumer, topic: str, from_beginning: bool
-) -> AsyncGenerator[ConsumerRecord, None]:
-    """Committed records as they arrive, for ever; in order within each partition."""
+async def place(consumer: AIOKafkaConsumer, topic: str, from_beginning: bool) -> None:
+    """Put the consumer at the topic's beginning, or at its end.
+
+    Raises:
+        TopicMissing: there is no such topic.
+    """
     partitions = await partitions_of(consumer, topic)
     consumer.assign(partitions)
     for partition, extent in (await extents(consumer, partitions)).items():
         consumer.seek(partition, extent.begin if from_beginning else extent.end)
+
+
+async def follow(consumer: AIOKafkaConsumer) -> AsyncGenerator[ConsumerRecord, None]:
+    """Committed records as they arrive, for ever; in order within each partition."""
     while True:
         chunks = await consumer.getmany(timeout_ms=POLL_MS)
         records = [record for chunk in chunks.values() for record in chunk]
