@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -47,6 +47,12 @@ class Candidate(msgspec.Struct, frozen=True):
     agreement: Agreement | None = None  # with the exact scan
 
 
+class Built(NamedTuple):
+    content: bytes
+    engine: OnnxEngine
+    initial_log_z: float
+
+
 class ExportReport(msgspec.Struct, frozen=True):
     """What an export chose and why; ``step.json`` holds the same under ``measured``."""
 
@@ -72,42 +78,31 @@ def export(
     batch, ExportError where the model cannot be served; then nothing is written.
     """
     checkpoint = load(model_dir)
-    _check_limits(checkpoint)
-    steps = validation or random_tokens(checkpoint.spec, rows=256, length=8, seed=0)
-    log_z = float(reference.initial(checkpoint.spec, checkpoint.weights, 1).log_z[0])
+    spec = checkpoint.spec
+    _check_limits(checkpoint, scan)
+    steps = validation or random_tokens(spec, rows=256, length=8, seed=0)
     progress("building the exact scan")
-    content, exact = _build(checkpoint, "exact", log_z)
+    exact = _build(checkpoint, "exact", steps)
     progress("comparing with the reference")
-    parity = check_parity(checkpoint, exact, steps)
-    check_batching(exact, steps)
+    parity = check_parity(checkpoint, exact.engine, steps)
     progress("measuring the exact scan")
-    candidates = [Candidate("exact", len(content), latency_us(exact))]
-    contents = {"exact": content}
-    if scan == "int8" and checkpoint.spec.item_count < GROUPED_FROM:
-        raise ExportError(
-            f"the int8 scan needs {GROUPED_FROM} items, the model has "
-            f"{checkpoint.spec.item_count}; leave the choice to the export"
-        )
-    if scan == "int8" or (scan is None and _numbers(checkpoint.spec) >= INT8_FROM_NUMBERS):
+    built = {"exact": exact}
+    candidates = [Candidate("exact", len(exact.content), latency_us(exact.engine))]
+    if scan == "int8" or (scan is None and is_large(spec)):
         progress("building the int8 scan")
-        contents["int8"], int8 = _build(checkpoint, "int8", log_z)
-        check_batching(int8, steps)
+        int8 = built["int8"] = _build(checkpoint, "int8", steps)
         progress("measuring the int8 scan")
-        agrees = agreement(exact, int8, steps)
-        candidates.append(Candidate("int8", len(contents["int8"]), latency_us(int8), agrees))
-    chosen, reason = choose(checkpoint.spec, candidates, scan)
+        agrees = agreement(exact.engine, int8.engine, steps)
+        candidates.append(Candidate("int8", len(int8.content), latency_us(int8.engine), agrees))
+    chosen, reason = choose(spec, candidates, scan)
     report = ExportReport(chosen, reason, parity, tuple(candidates))
-    step = Step(
-        format=GRAPH_FORMAT,
-        fingerprint=checkpoint.manifest.fingerprint,
-        graph_digest=digest_of(contents[chosen]),
-        scan=chosen,
-        initial_log_z=log_z,
-        measured=_as_json(report),
-    )
-    save_step(model_dir, step, contents[chosen])
-    _drop_foreign_calibration(model_dir, step.fingerprint)
+    _save(model_dir, checkpoint, built[chosen], report)
     return report
+
+
+def is_large(spec: ModelSpec) -> bool:
+    """Whether an int8 scan may be faster than an exact one."""
+    return spec.item_count >= GROUPED_FROM and _numbers(spec) >= INT8_FROM_NUMBERS
 
 
 def choose(
@@ -115,8 +110,8 @@ def choose(
 ) -> tuple[ScanName, str]:
     """The scan to serve and the reason in words.
 
-    The measured quality decides, and the catalogue's size for the speed: the clock of a busy
-    machine would make two exports of one model differ.
+    The measured quality decides, and the size of the scan stands for the speed: by the clock of a
+    busy machine two exports of one model would differ.
     """
     if scan is not None:
         return scan, "asked for"
@@ -129,20 +124,40 @@ def choose(
     return "int8", found
 
 
-def _build(
-    checkpoint: Checkpoint, scan: ScanName, initial_log_z: float
-) -> tuple[bytes, OnnxEngine]:
+def _build(checkpoint: Checkpoint, scan: ScanName, steps: Sequence[Tokens]) -> Built:
     spec = checkpoint.spec
     content = graph.build(spec, checkpoint.weights, checkpoint.fingerprint, scan)
-    return content, OnnxEngine(checkpoint, StepSession(content, spec), initial_log_z, {})
+    log_z = float(reference.initial(spec, checkpoint.weights, 1).log_z[0])
+    engine = OnnxEngine(checkpoint, StepSession(content, spec), log_z, {})
+    check_batching(engine, steps)
+    return Built(content, engine, log_z)
+
+
+def _save(model_dir: Path, checkpoint: Checkpoint, built: Built, report: ExportReport) -> None:
+    measured: dict[str, Any] = msgspec.to_builtins(report)
+    step = Step(
+        format=GRAPH_FORMAT,
+        fingerprint=checkpoint.manifest.fingerprint,
+        graph_digest=digest_of(built.content),
+        scan=report.scan,
+        initial_log_z=built.initial_log_z,
+        measured=measured,
+    )
+    save_step(model_dir, step, built.content)
+    _drop_foreign_calibration(model_dir, step.fingerprint)
 
 
 def _numbers(spec: ModelSpec) -> int:
     return spec.item_count * spec.hidden_width
 
 
-def _check_limits(checkpoint: Checkpoint) -> None:
+def _check_limits(checkpoint: Checkpoint, scan: ScanName | None) -> None:
     spec, scale = checkpoint.spec, float(checkpoint.weights["logit_scale"])
+    if scan == "int8" and spec.item_count < GROUPED_FROM:
+        raise ExportError(
+            f"the int8 scan needs {GROUPED_FROM} items, the model has {spec.item_count}; "
+            "leave the choice to the export"
+        )
     if not abs(scale) <= MAX_LOGIT_SCALE:
         raise ExportError(
             f"the logit scale is {scale:.1f}, at most {MAX_LOGIT_SCALE} can be served; "
@@ -156,11 +171,6 @@ def _check_limits(checkpoint: Checkpoint) -> None:
             f"{size} bytes, at most {MAX_GRAPH_BYTES} can be served; train a narrower model or "
             "with a higher minimum of events per item"
         )
-
-
-def _as_json(report: ExportReport) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(report)
-    return plain
 
 
 def _drop_foreign_calibration(model_dir: Path, fingerprint: str) -> None:

@@ -11,7 +11,7 @@ from model import export as exporter
 from model.calibration import save_calibration
 from model.checkpoint import load, save
 from model.engine import open_engine
-from model.export import Candidate, ExportError, ExportReport, choose, export
+from model.export import Candidate, ExportError, ExportReport, choose, export, is_large
 from model.measure import Agreement
 from model.parity import ParityError
 from model.served import GRAPH_FILE, STEP_FILE, Step
@@ -126,6 +126,12 @@ def test_a_small_catalogue_is_scanned_exactly() -> None:
         "exact",
         "240 numbers to scan are fewer than 640000",
     )
+
+
+def test_few_items_are_never_large() -> None:
+    assert is_large(tiny_spec(item_count=1_024, hidden_width=625))
+    assert not is_large(tiny_spec(item_count=1_024, hidden_width=624))
+    assert not is_large(tiny_spec(item_count=1_000, hidden_width=700))
 
 
 def test_who_asks_for_a_scan_gets_it() -> None:
