@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
+from faust.transport.consumer import Fetcher
 from faust.transport.drivers.aiokafka import Consumer, Producer, Transport
 from faust.types import TP, ConsumerMessage
+from mode import Service
 
 from stream_app.kafka.consumer_thread import ConsumerThread
 from stream_app.kafka.inbox import Chunk
@@ -41,7 +43,6 @@ class ChunkConsumer(Consumer):
         """What has arrived of every active source partition, a message each."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
-        generation = self.app.consumer_generation_id
         source = self.app.shell.source
         active = frozenset(tp for tp in self._get_active_partitions() if tp.topic == source)
         held = bool(self._buffered_partitions)
@@ -49,13 +50,14 @@ class ChunkConsumer(Consumer):
             active, HOLD_POLL_SECONDS if held else timeout, 2 * self.app.shell.max_batch_events
         )
         for chunk in chunks:
-            if not self.flow_active or generation != self.app.consumer_generation_id:
+            if not self.flow_active:
+                # The partitions go; whoever gets them starts from a position of its own.
                 return
             tp = TP(chunk.topic, chunk.partition)
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            yield tp, self._message(tp, chunk, generation)
+            yield tp, self._message(tp, chunk)
 
-    def _message(self, tp: TP, chunk: Chunk, generation: int) -> ConsumerMessage:
+    def _message(self, tp: TP, chunk: Chunk) -> ConsumerMessage:
         last = chunk.rows[-1]
         return ConsumerMessage(
             tp.topic,
@@ -70,7 +72,7 @@ class ChunkConsumer(Consumer):
             0,
             0,
             tp,
-            generation_id=generation,
+            generation_id=self.app.consumer_generation_id,
         )
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -108,6 +110,17 @@ class ChunkConsumer(Consumer):
         return await self._thread.log_bounds(tps)
 
 
+class ChunkFetcher(Fetcher):
+    """Faust's own takes its end during a rebalance for a crash."""
+
+    @Service.task
+    async def _fetcher(self) -> None:
+        try:
+            await self.app.consumer._drain_messages(self)  # type: ignore[attr-defined]
+        finally:
+            self.set_shutdown()
+
+
 class ShellProducer(Producer):
     """Faust's producer declares the changelog topic, and that is all that it does."""
 
@@ -122,4 +135,5 @@ class ChunkTransport(Transport):
     """Faust's Kafka transport with `ChunkConsumer`."""
 
     Consumer = ChunkConsumer
+    Fetcher = ChunkFetcher
     Producer = ShellProducer

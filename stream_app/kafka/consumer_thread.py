@@ -6,7 +6,8 @@ computes. Everything here that touches aiokafka runs in that thread.
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 IDLE_POLL_MS = 300_000
 """A worker whose main loop does not poll for so long leaves the group: others take over."""
 
+LEAVE_SECONDS = 2.0
+
 
 class ConsumerThread(AIOKafkaConsumerThread):
     """Reads committed records, from positions that somebody set and from no others."""
@@ -34,6 +37,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         super().__init__(consumer, **kwargs)
         self.config = config
         self._read_from: dict[TP, int] = {}
+        self._readers: set[asyncio.Task[Any]] = set()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf, config = self.app.conf, self.config
@@ -59,9 +63,18 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Nothing is fetched of a partition before recovery has set its position."""
+        self._interrupt()
         self._read_from.clear()
         self._ensure_consumer().pause(*_plain(assigned))
         await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_thread_stop(self) -> None:
+        try:
+            await asyncio.wait_for(super().on_thread_stop(), LEAVE_SECONDS)
+        except TimeoutError:
+            # A join that is under way ends only when the whole group has joined.
+            log.warning("The group did not let go in time; it notices that this member is gone.")
+            await self._ensure_consumer()._client.close()
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in this thread, awaited from the main loop.
@@ -85,7 +98,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         consumer._coordinator.check_errors()
         # An empty set means every partition to aiokafka.
         tps = tps & self._read_from.keys()
-        with consumer._subscription.fetch_context():
+        with consumer._subscription.fetch_context(), self._interruptible() as interrupted:
             if not tps:
                 await asyncio.sleep(wait)
                 return []
@@ -94,12 +107,39 @@ class ConsumerThread(AIOKafkaConsumerThread):
             except OffsetOutOfRangeError as error:
                 await self._after_truncation(error)
                 return []
+        if interrupted:
+            return []
         received = perf_counter()
         return [
             self._chunk(TP(*tp), rows, received)
             for tp, rows in drained.items()
             if tp in self._read_from
         ]
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[list[bool]]:
+        """A read that began before a seek must not take what follows it: nobody would expect that.
+
+        Records are taken from aiokafka only as its call returns, so that a cancelled one took none.
+        """
+        task = asyncio.current_task()
+        interrupted: list[bool] = []
+        assert task is not None  # noqa: S101 (a coroutine runs in a task)
+        self._readers.add(task)
+        try:
+            yield interrupted
+        except asyncio.CancelledError:
+            if task in self._readers:
+                raise
+            task.uncancel()
+            interrupted.append(True)
+        finally:
+            self._readers.discard(task)
+
+    def _interrupt(self) -> None:
+        readers, self._readers = self._readers, set()
+        for task in readers:
+            task.cancel()
 
     def _chunk(self, tp: TP, rows: list[Any], received: float) -> Chunk:
         # Nothing was awaited since the rows were drained, so the position is the one behind them.
@@ -132,6 +172,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         await self.call(self._set_positions(positions))
 
     async def _set_positions(self, positions: Mapping[TP, int]) -> None:
+        self._interrupt()
         for tp, offset in positions.items():
             self._seek(tp, offset)
             self._ensure_consumer().resume(*_plain([tp]))

@@ -1,0 +1,205 @@
+"""All of a micro-batch or nothing of it; or all of it at least once, in an order that is safe."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import CommitFailedError
+
+from stream_app.kafka.delivery import (
+    Acknowledged,
+    AtLeastOnce,
+    ExactlyOnce,
+    Results,
+    StateTooLarge,
+    Transactional,
+)
+from stream_app.kafka.packing import OVERSIZED
+from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
+from tests.kafka.counting import config
+from tests.kafka.ledger import make_topics, read
+
+pytestmark = pytest.mark.kafka
+
+Scenario = Callable[[ShellConfig], Awaitable[None]]
+
+
+def run(kafka: str, app_id: str, scenario: Scenario, **shell: object) -> None:
+    async def main() -> None:
+        given = config(kafka, app_id, partitions=1, **shell)
+        await make_topics(kafka, app_id, partitions=1)
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+        await admin.start()
+        await admin.create_topics([NewTopic(given.changelog, 1, 1)])
+        await admin.close()
+        await scenario(given)
+
+    asyncio.run(main())
+
+
+def results(shell: ShellConfig, end: int, changes: int = 2, size: int = 10) -> Results:
+    topic = shell.outputs["predictions"]
+    return Results(
+        outputs={topic: [(b"k", b"%d" % end)], shell.outputs["anomalies"]: []},
+        headers={topic: [("latency", b"{}")]},
+        changes=[(b"%d" % number, bytes(size)) for number in range(changes)],
+        end=end,
+        timestamp_ms=123,
+    )
+
+
+async def committed(shell: ShellConfig) -> int | None:
+    consumer = AIOKafkaConsumer(**shell.client, group_id=shell.app_id, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        offset: int | None = await consumer.committed(TopicPartition(shell.source, 0))
+        return offset
+    finally:
+        await consumer.stop()
+
+
+def test_outputs_changes_and_offset_become_visible_together_or_not_at_all(
+    kafka: str, topic_prefix: str
+) -> None:
+    async def scenario(shell: ShellConfig) -> None:
+        delivery = ExactlyOnce(shell)
+        first = await delivery.open(0)
+        changelog_end = await first.commit(first.pack(results(shell, 5)), 5)
+        assert changelog_end == 2
+        # The second is cut off before its end, as a killed process would be.
+        assert isinstance(first, Transactional)
+        await first.producer.begin_transaction()
+        await first.send(first.pack(results(shell, 9)))
+        await first.producer.send_offsets_to_transaction(
+            {TopicPartition(shell.source, 0): 9}, shell.app_id
+        )
+        second = await delivery.open(0)
+        (prediction,) = (await read(kafka, shell.outputs["predictions"], 1))[0]
+        assert (prediction.key, prediction.value) == (b"k", b"5")
+        assert (prediction.timestamp, prediction.headers) == (123, (("latency", b"{}"),))
+        assert len((await read(kafka, shell.changelog, 1))[0]) == 2
+        assert await committed(shell) == 5
+        await second.commit(second.pack(results(shell, 9)), 9)
+        assert await committed(shell) == 9
+        assert [r.value for r in (await read(kafka, shell.outputs["predictions"], 1))[0]] == [
+            b"5",
+            b"9",
+        ]
+        await asyncio.gather(first.close(), second.close(), delivery.close())
+
+    run(kafka, topic_prefix + "a", scenario)
+
+
+def test_changes_beyond_one_record_batch_are_still_atomic_at_least_once(
+    kafka: str, topic_prefix: str
+) -> None:
+    """Half of a micro-batch's state would apply the other half's events twice after a crash."""
+
+    async def scenario(shell: ShellConfig) -> None:
+        offsets: list[int] = []
+
+        async def commit_offsets(given: Mapping[TopicPartition, int]) -> None:
+            offsets.extend(given.values())
+
+        delivery = AtLeastOnce(shell, commit_offsets)
+        committer = await delivery.open(0)
+        assert isinstance(committer, Acknowledged)
+        small = committer.pack(results(shell, 1))
+        large = committer.pack(results(shell, 2, changes=30, size=BATCH_BYTES // 10))
+        assert len(small[-1].batches) == 1
+        assert len(large[-1].batches) > 1
+        assert await committer.commit(small, 1) == 2
+        assert await committer.commit(large, 2) == 32
+        assert offsets == [1, 2]
+        rows = (await read(kafka, shell.changelog, 1))[0]
+        assert [row.offset for row in rows] == list(range(32))
+        end = (await extents(shell))[1]
+        assert end == 33  # a marker: the second went in a transaction
+        await asyncio.gather(committer.close(), delivery.close())
+
+    run(kafka, topic_prefix + "a", scenario)
+
+
+async def extents(shell: ShellConfig) -> tuple[int, int]:
+    consumer = AIOKafkaConsumer(**shell.client, group_id=None)
+    await consumer.start()
+    tp = TopicPartition(shell.changelog, 0)
+    begins, ends = await consumer.beginning_offsets([tp]), await consumer.end_offsets([tp])
+    await consumer.stop()
+    return begins[tp], ends[tp]
+
+
+def test_at_least_once_acknowledges_outputs_before_state_and_state_before_offset(
+    kafka: str, topic_prefix: str
+) -> None:
+    """Faust commits offsets while outputs are still on their way, and after they failed."""
+
+    async def scenario(shell: ShellConfig) -> None:
+        seen: list[tuple[int, int]] = []
+
+        async def commit_offsets(given: Mapping[TopicPartition, int]) -> None:
+            outputs = (await read(kafka, shell.outputs["predictions"], 1))[0]
+            changes = (await read(kafka, shell.changelog, 1))[0]
+            seen.append((len(outputs), len(changes)))
+            raise CommitFailedError("the group has moved on")  # and that is no reason to fail
+
+        delivery = AtLeastOnce(shell, commit_offsets)
+        committer = await delivery.open(0)
+        await committer.commit(committer.pack(results(shell, 1)), 1)
+        assert seen == [(1, 2)]
+        # An output that the broker refuses keeps state and offset where they are.
+        refused = committer.pack(results(shell, 2))
+        refused[0] = refused[0]._replace(topic=topic_prefix + "never-created")
+        sending = asyncio.create_task(committer.commit(refused, 2))
+        await asyncio.sleep(1)
+        assert not sending.done()
+        sending.cancel()
+        assert seen == [(1, 2)]
+        assert len((await read(kafka, shell.changelog, 1))[0]) == 2
+        await asyncio.gather(sending, committer.close(), delivery.close(), return_exceptions=True)
+
+    run(kafka, topic_prefix + "a", scenario)
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_an_output_too_large_for_its_topic_leaves_a_stub_and_does_not_stop_the_rest(
+    kafka: str, topic_prefix: str, delivery: str
+) -> None:
+    async def scenario(shell: ShellConfig) -> None:
+        async def commit_offsets(given: Mapping[TopicPartition, int]) -> None: ...
+
+        made = (
+            ExactlyOnce(shell) if delivery == "exactly_once" else AtLeastOnce(shell, commit_offsets)
+        )
+        committer = await made.open(0)
+        topic = shell.outputs["predictions"]
+        records = [(b"a", b"small"), (b"b", bytes(2_000_000)), (b"c", b"small")]
+        given = results(shell, 3)._replace(outputs={topic: records})
+        packed = committer.pack(given)
+        assert [one.oversized for one in packed] == [1, 0]
+        await committer.commit(packed, 3)
+        rows = (await read(kafka, topic, 1))[0]
+        assert [(row.key, row.value) for row in rows] == [
+            (b"a", b"small"),
+            (b"b", None),
+            (b"c", b"small"),
+        ]
+        assert OVERSIZED in dict(rows[1].headers)
+        await asyncio.gather(committer.close(), made.close())
+
+    run(kafka, topic_prefix + "a", scenario)
+
+
+def test_a_topic_that_takes_less_than_usual_is_respected(kafka: str, topic_prefix: str) -> None:
+    async def scenario(shell: ShellConfig) -> None:
+        delivery = ExactlyOnce(shell)
+        committer = await delivery.open(0)
+        with pytest.raises(StateTooLarge, match=r"max\.message\.bytes"):
+            committer.pack(results(shell, 1, size=3_000))
+        await committer.close()
+
+    app_id = topic_prefix + "a"
+    limits = {config(kafka, app_id).changelog: 2_000}
+    run(kafka, app_id, scenario, max_record_bytes=limits)
