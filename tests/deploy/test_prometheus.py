@@ -1,3 +1,4 @@
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ GROUPS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "rules.yaml").read_text(
 RULES = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+README = (FOLDER.parents[1] / "README.md").read_text()
 CASES = yaml.safe_load((FOLDER / "rules_test.yaml").read_text())["tests"]
 
 
@@ -35,6 +37,22 @@ def test_an_alert_has_all_that_who_is_woken_by_it_needs(alert: str) -> None:
     assert "for" in rule
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert rule["annotations"]["runbook_url"] == f"README.md#runbook-{alert.lower()}"
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_the_readme_says_what_to_do_about_an_alert(alert: str) -> None:
+    assert f"### Runbook: {alert}\n" in README
+
+
+def test_the_readme_lists_every_metric_and_no_other(
+    samples: dict[str, list[dict[str, str]]],
+) -> None:
+    listed = set(re.findall(r"^\| `(clickahead_\w+)` \|", README, flags=re.MULTILINE))
+    ours = {name for name in samples if name.startswith("clickahead_")}
+    histograms = {name.removesuffix("_bucket") for name in ours if name.endswith("_bucket")}
+    parts = {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
+    created = {name for name in ours if name.endswith("_created")}
+    assert listed == (ours - parts - created) | histograms
 
 
 @pytest.mark.parametrize("alert", ALERTS)
