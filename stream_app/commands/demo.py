@@ -26,7 +26,7 @@ from stream_app.sources import variable_of
 DEMO_START_MS = START_MS + 28 * 86_400_000
 # The shop's own pace; at 500 events/s its time passes twelve times as fast as ours.
 SHOP_EVENTS_PER_SECOND = 40.0
-ATTACK_EVERY_MS = 120_000
+ATTACK_EVERY_EVENTS = 3_000
 
 
 def command(
@@ -104,7 +104,7 @@ def stream_of(options: DemoOptions, console: Console) -> Iterator[FileEvent]:
     shop = SimulatorConfig(
         start_ms=DEMO_START_MS,
         events_per_second=SHOP_EVENTS_PER_SECOND,
-        attack_every_ms=ATTACK_EVERY_MS,
+        attack_every_events=ATTACK_EVERY_EVENTS,
     )
     rng = Random(options.seed)  # noqa: S311 (a simulation)
     return (simulated.event for simulated in simulate(shop, rng))
