@@ -102,7 +102,7 @@ TIMING = Row(
         Panel("Event to prediction", "From the broker's append of an event to the commit of its"
               " prediction.", "s",
               [Query(quantile(q, LATENCY), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99, 0.999)]),
-        Panel("Stages p99", "Time of a micro-batch in each stage; wait is the time before its turn.",
+        Panel("Stages p99", "Time of a micro-batch in each stage; wait is before its turn.",
               "s", [Query(quantile(0.99, "clickahead_stage_seconds", "stage"), "{{stage}}")]),
         Panel("Share of the time by stage", "Seconds of work a second; a worker has one thread, and"
               " waiting and committing leave it free.", "s",
