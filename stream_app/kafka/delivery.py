@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from stream_app.kafka.packing import Header, KeyValue, Packed, pack
-from stream_app.kafka.producers import plain_producer, take_over
+from stream_app.kafka.producers import let_go, plain_producer, take_over
 from stream_app.kafka.shell_config import ShellConfig
 
 CommitOffsets = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
@@ -100,7 +100,7 @@ class Transactional:
         return await _send(self.producer, packed, self.partition)
 
     async def close(self) -> None:
-        await self.producer.stop()
+        await let_go(self.producer)
 
 
 class AtLeastOnce:
@@ -123,7 +123,7 @@ class AtLeastOnce:
     async def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await let_go(producer)
 
 
 class Acknowledged:
@@ -176,14 +176,12 @@ class Acknowledged:
 
 async def _send(producer: AIOKafkaProducer, packed: Packed, partition: int) -> int:
     """Send in order; returns the offset behind the last record, 0 where there was none."""
-    end = 0
-    acknowledged = [
+    sent = [
         await producer.send_batch(batch, packed.topic, partition=partition)
         for batch in packed.batches
     ]
-    for future, batch in zip(acknowledged, packed.batches, strict=True):
-        end = (await future).offset + batch.record_count()
-    return end
+    acknowledged = await asyncio.gather(*sent)
+    return acknowledged[-1].offset + packed.batches[-1].record_count() if sent else 0
 
 
 def _pack_outputs(

@@ -79,6 +79,7 @@ class Lanes:
         self._held: set[int] = set()
         self._reader: Reader | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def take_over(self, partitions: Collection[int]) -> None:
         """Become the one writer of these partitions and of no others, before they are restored."""
@@ -86,6 +87,8 @@ class Lanes:
         opened = await asyncio.gather(
             *(self._open(partition) for partition in partitions), return_exceptions=True
         )
+        if self._closed:
+            await self._close_committers()
         for error in opened:
             if isinstance(error, BaseException):
                 await self._close_committers()
@@ -215,6 +218,7 @@ class Lanes:
 
     async def close(self) -> None:
         """Drain, and let go of the producers."""
+        self._closed = True
         await self.drain()
         for task in self._background:
             task.cancel()

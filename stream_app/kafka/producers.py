@@ -58,7 +58,7 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
     try:
         await asyncio.wait_for(producer.start(), FENCE_TIMEOUT_SECONDS)
     except BaseException as error:
-        await producer.stop()
+        await let_go(producer)
         if isinstance(error, TimeoutError):
             raise FenceTimeout(
                 f"The transactional id {config.transactional_id(partition)} could not be taken over"
@@ -67,6 +67,16 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
             ) from None
         raise
     return producer
+
+
+async def let_go(producer: AIOKafkaProducer) -> None:
+    """Stop a producer, whatever has become of it."""
+    await producer.stop()
+    manager = producer._txn_manager
+    waiter = None if manager is None else manager.wait_for_transaction_end()
+    if waiter is not None and waiter.done() and not waiter.cancelled():
+        # A fenced producer's error is in here, too; unread, it would be reported at some time.
+        waiter.exception()
 
 
 def is_fenced(error: BaseException | None) -> bool:

@@ -7,7 +7,7 @@ import aiokafka.producer.sender
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from stream_app.kafka.producers import TRANSACTION_BACKOFF_SECONDS, is_fenced, take_over
+from stream_app.kafka.producers import TRANSACTION_BACKOFF_SECONDS, is_fenced, let_go, take_over
 from tests.kafka.counting import config
 from tests.kafka.ledger import make_topics, read
 
@@ -51,7 +51,7 @@ def test_an_earlier_owner_is_fenced_at_every_step_and_nothing_of_it_is_read(
         await owner.commit_transaction()
         assert len((await read(kafka, topic, 1))[0]) == 1
         assert len((await read(kafka, topic, 1, "read_uncommitted"))[0]) == 2
-        await asyncio.gather(zombie.stop(), owner.stop())
+        await asyncio.gather(let_go(zombie), let_go(owner))
 
     asyncio.run(scenario())
 
@@ -78,7 +78,7 @@ def test_what_a_dead_owner_left_open_is_aborted_before_take_over_returns(
         stable = (await reader.end_offsets([tp]))[tp]
         await reader.stop()
         assert stable == 2  # the record, and the marker that aborts it
-        await asyncio.gather(dead.stop(), owner.stop())
+        await asyncio.gather(let_go(dead), let_go(owner))
 
     asyncio.run(scenario())
 
