@@ -66,12 +66,12 @@ class Judge:
         alert = self._store.alert(row)
         p_value = reservoir.p_value(score)
         moved, phase = alerts.judge(alert, p_value, score, where.at_ms, offset, config)
-        if not alert.is_open:
-            # Scores under an open alert repeat its peak; an attack must not become the norm.
-            reservoir.learn(score, offset)
         if phase is not None:
             reasons = [] if phase == "close" else self._reasons(k)
             self._publish("surprise", phase, moved, where, p_value, reasons)
+        if not alert.is_open:
+            # Scores under an open alert repeat its peak; an attack must not become the norm.
+            reservoir.learn(score, offset)
         kept = NO_ALERT if phase == "close" else moved
         if kept is not alert:
             self._store.set_alert(row, kept)
@@ -112,16 +112,13 @@ class Judge:
         if end.previous >= 0:
             surprise = float(self._results.close_surprise[end.previous])
         reservoir, rate = store.reservoirs["session_close"], store.config.alert_rate
-        is_calibrated, p_value = (
-            alerts.calibrated(len(reservoir), rate),
-            reservoir.p_value(surprise),
-        )
-        reservoir.learn(surprise, end.offset)
-        if is_calibrated and p_value <= rate:
+        p_value = reservoir.p_value(surprise)
+        if alerts.calibrated(len(reservoir), rate) and p_value <= rate:
             alert = Alert(end.at_ms, end.offset, 1, 0, 0, surprise)
             reasons = [self._close_reason(end, surprise)]
             self._publish("session_close", "open", alert, where, p_value, reasons)
             self._publish("session_close", "close", alert, where, p_value, [])
+        reservoir.learn(surprise, end.offset)
 
     def _close(self, alert: Alert, where: Happening) -> None:
         p_value = self._store.reservoirs["surprise"].p_value(alert.peak)
