@@ -17,6 +17,7 @@ from stream_app.kafka.broker_config import (
     render_properties,
     server_properties,
 )
+from stream_app.kafka.class_archive import ClassArchive
 from stream_app.kafka.cluster import (
     Cluster,
     dump_cluster,
@@ -26,7 +27,8 @@ from stream_app.kafka.cluster import (
     with_listeners,
 )
 from stream_app.kafka.jars import class_path
-from stream_app.kafka.node import POLL_SECONDS, BrokerError, Java, Node, run_tool
+from stream_app.kafka.java import Java
+from stream_app.kafka.node import POLL_SECONDS, BrokerError, Node, java_environment, run_tool
 
 START_TIMEOUT_SECONDS = 90
 STOP_TIMEOUT_SECONDS = 20
@@ -46,7 +48,8 @@ class EmbeddedKafka:
     def __init__(self, directory: Path, jars: Path, config: BrokerConfig | None = None) -> None:
         self.directory = directory.absolute()
         self.config = BrokerConfig() if config is None else config
-        self._java = Java(class_path(jars.absolute()), self.config.heap_mib)
+        install = jars.absolute()
+        self._java = Java(class_path(install), self.config.heap_mib, ClassArchive(install))
         self._nodes = {i: Node(i, self.directory / f"node-{i}") for i in self.node_ids}
         self._ports: dict[int, NodePorts] = {}
 
@@ -87,6 +90,7 @@ class EmbeddedKafka:
             )
         cluster = self._cluster()
         self._ports = cluster.ports
+        self._java.archive.prepare(self._java.plain, java_environment())
         try:
             self._prepare(cluster)
             for node in self._nodes.values():
@@ -103,7 +107,8 @@ class EmbeddedKafka:
             node.terminate()
         deadline = time.monotonic() + timeout_seconds
         for node in self._nodes.values():
-            node.wait(max(0.0, deadline - time.monotonic()))
+            if node.wait(max(0.0, deadline - time.monotonic())):
+                self._java.archive.keep(node.directory)
             node.end()
 
     def start_node(self, node_id: int, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:

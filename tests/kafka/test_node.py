@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from stream_app.kafka.node import BrokerError, Java, Node, java_environment, log_tail, run_tool
+from stream_app.kafka.class_archive import ClassArchive
+from stream_app.kafka.java import Java
+from stream_app.kafka.node import BrokerError, Node, java_environment, log_tail, run_tool
 
 
 def java(class_path: Path) -> Java:
-    return Java(str(class_path), 64)
+    return Java(str(class_path), 64, ClassArchive(class_path))
 
 
 def test_a_node_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:
