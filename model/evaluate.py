@@ -92,13 +92,13 @@ def table(result: dict[str, Any]) -> Table:
         caption=f"{result['unknown_target_share']:.2%} of the targets are unknown to the model "
         "and count as misses",
     )
-    shown.add_column("")
-    for cut in CUTS:
-        for metric in ("recall", "mrr", "ndcg"):
-            shown.add_column(f"{metric}@{cut}", justify="right")
-    for name, row in (("model", result), *result["baselines"].items()):
-        values = (row[f"{metric}@{cut}"] for cut in CUTS for metric in ("recall", "mrr", "ndcg"))
-        shown.add_row(name, *(f"{value:.4f}" for value in values))
+    columns = {"model": result, **result["baselines"]}
+    for heading in ("metric", *columns):
+        shown.add_column(heading, justify="right")
+    for metric in ("recall", "mrr", "ndcg"):
+        for cut in CUTS:
+            name = f"{metric}@{cut}"
+            shown.add_row(name, *(f"{values[name]:.4f}" for values in columns.values()))
     return shown
 
 

@@ -115,10 +115,10 @@ class PartitionStore:
     @property
     def state_bytes(self) -> int:
         """Bytes of the users' packed state, as the changelog holds it."""
-        rows = np.fromiter(self.slots.values(), np.intp, len(self.slots))
         ring = self.codec.dtype.fields["ring"]  # type: ignore[index]
         head, entry = ring[1], ring[0].itemsize // self.spec.ring_length
-        return int(head * len(rows) + entry * self.rows["used"][rows].sum(dtype=np.int64))
+        filled = self.columns["used"][self.columns["sessions_total"] > 0]
+        return int(head * len(self.slots) + entry * filled.sum(dtype=np.int64))
 
     # --- users
 
