@@ -43,7 +43,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # Whether those losses stop at the hidden state; None: only where the log has one action.
     detach_heads: bool | None = None
     seed: int = 1
-    threads: int = 2
+    # More than one pays on an idle machine only: OpenMP's threads wait by spinning, and beside any
+    # busy process two were slower than one (unless OMP_WAIT_POLICY=passive is in the environment).
+    threads: int = 1
     # Batches between two saved states, from which a killed run goes on.
     save_every: int = 500
 

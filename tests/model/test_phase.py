@@ -45,15 +45,16 @@ def test_weights_of_the_best_epoch_are_given_and_every_save_can_be_taken_up(
     with TrainingLog(tmp_path, None, 0) as shown:
         watcher = Watcher(shown, keep, lambda: 0.0, lambda position: None)
         weights, end = run_phase(phase, SPEC, CONFIG, begin, {}, watcher)
-        for position, arrays in list(saved):
+        first_saved = tuple(saved)
+        for position, arrays in first_saved:
             again, end_again = run_phase(phase, SPEC, CONFIG, position, arrays, watcher)
             assert end_again == end
             for name, array in weights.items():
                 np.testing.assert_array_equal(again[name], array)
     best = best_epoch(end.history)
-    at_best = next(a for p, a in saved if p.epoch == best and p.batch == 0)
+    at_best = next(a for p, a in first_saved if p.epoch == best and p.batch == 0)
     np.testing.assert_array_equal(at_best["net.item_embedding"], weights["item_embedding"])
-    assert [p.epoch for p, _ in saved if p.batch == 0] == [1, 2, 3]
+    assert [p.epoch for p, _ in first_saved if p.batch == 0] == [1, 2, 3]
 
 
 def test_positions_count_the_events_and_the_time(tmp_path: Path) -> None:
