@@ -8,15 +8,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from stream_app.app import create_application
 from stream_app.core.batch import EventBatch
-from tests.kafka.counting import PARTITION, CountingStore, config, play
+from stream_app.kafka.application import Application
+from stream_app.kafka.lane import Core
+from stream_app.kafka.observer import Done, Progress, Restored, Unobserved
+from stream_app.kafka.shell_config import ShellConfig
+from tests.kafka.counting import CORE, PARTITION, CountingStore, config, play
 
 ROOT = Path(__file__).parents[2]
 TOPICS = ("in", "predictions", "anomalies", "rejected")
@@ -183,3 +189,50 @@ class WorkerProcess:
     def _wait(self) -> tuple[int, str]:
         _, errors = self.process.communicate(timeout=30)
         return self.process.returncode, errors
+
+
+class Watching(Unobserved):
+    """Remembers what the shell told, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.done: list[Done] = []
+        self.recoveries: list[Restored] = []
+        self.latest: dict[int, Progress] = {}
+
+    def batch(self, done: Done) -> None:
+        self.done.append(done)
+
+    def progress(self, progress: Progress) -> None:
+        self.latest[progress.partition] = progress
+
+    def restored(self, restored: Restored) -> None:
+        self.recoveries.append(restored)
+
+    @property
+    def events(self) -> int:
+        return sum(len(done.timestamps_ms) for done in self.done)
+
+
+async def until(reached: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for a condition; fail when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "it did not come in time"
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def serving(
+    shell: ShellConfig, core: Core = CORE, watching: Watching | None = None
+) -> AsyncIterator[Application]:
+    """A worker in this process, from ready to stopped."""
+    watching = watching or Watching()
+    app = create_application(shell, core, watching)
+    app.in_worker = True
+    starting = asyncio.create_task(app.start())
+    try:
+        await until(lambda: bool(watching.recoveries) or app.crashed)
+        yield app
+    finally:
+        await app.stop()
+        await asyncio.gather(starting, return_exceptions=True)
