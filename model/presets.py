@@ -17,7 +17,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         # Click sessions by the hundred thousand: what is learned in a few epochs holds for long,
         # and a second training, to choose their number, would double the time.
-        "sessions": TrainConfig(epochs=7),
+        "sessions": TrainConfig(epochs=9, input_dropout=0.25, hidden_dropout=0.25),
         # Long histories without repeats (purchases, ratings): quick to be learned by heart.
         "histories": TrainConfig(
             epochs=30, held_out=0.1, patience=3, input_dropout=0.3, hidden_dropout=0.3
