@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
 
@@ -125,6 +126,18 @@ def matching(head: Sequence[str], header: Sequence[str]) -> list[Preset]:
     names = set(header)
     named = (p for p in _ALL if p.shape is None and names >= set(p.columns))
     return [*(p for p in _ALL if fits(p, head)), *named]
+
+
+def likeliest(found: Sequence[Preset], head: Sequence[str]) -> list[Preset]:
+    """Those of the matching presets that are left when lines of numbers are looked at again:
+    users are numbered from the first line on, so their numbers rise; sessions begin with any item.
+    """
+    layouts = {preset.layout for preset in found}
+    if len(head) < 2 or layouts != {"sessions", "users"}:
+        return list(found)
+    first = [int(line.split(" ", 1)[0]) for line in head]
+    layout = "users" if all(low < high for low, high in pairwise(first)) else "sessions"
+    return [preset for preset in found if preset.layout == layout]
 
 
 def fits(preset: Preset, head: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from stream_app.files import delimited, jsonlines, parquet, rows, sessions
 from stream_app.files.columns import Columns, assign, check_mapping
 from stream_app.files.event import FileError, FileEvent
 from stream_app.files.ordering import by_time
-from stream_app.files.presets import PRESETS, Preset, fits, matching
+from stream_app.files.presets import PRESETS, Preset, fits, likeliest, matching
 from stream_app.files.source import Advance, Source, inspect, stream_lines
 
 Progress = Callable[[int, int], None]
@@ -128,7 +128,7 @@ def _preset(
         return next((form for form in forms if fits(form, shaped)), forms[0])
     if mapping:
         return None
-    found = matching(shaped, names)
+    found = likeliest(matching(shaped, names), shaped)
     if len(found) > 1:
         ways = "; ".join(f"--preset {form.name}: {form.about}" for form in found)
         raise FileError(f"{source.path} can be read in {len(found)} ways; choose one. {ways}.")

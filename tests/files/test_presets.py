@@ -1,7 +1,7 @@
 import pytest
 
 from stream_app.files.event import FIELDS
-from stream_app.files.presets import PRESETS, fits, matching
+from stream_app.files.presets import PRESETS, fits, likeliest, matching
 
 FORMS = [form for forms in PRESETS.values() for form in forms]
 
@@ -35,3 +35,10 @@ def test_a_preset_is_recognised_by_its_columns_or_its_shape(
 
 def test_a_file_without_lines_has_no_shape() -> None:
     assert not any(fits(form, []) for form in FORMS)
+
+
+def test_users_are_numbered_and_sessions_begin_with_any_item() -> None:
+    numbered, sessions = ["1 9 4", "2 7 7", "5 1"], ["37151 37149", "2613 33285", "1756 120"]
+    assert [p.layout for p in likeliest(matching(numbered, []), numbered)] == ["users"]
+    assert [p.layout for p in likeliest(matching(sessions, []), sessions)] == ["sessions"]
+    assert len(likeliest(matching(["1 2"], []), ["1 2"])) == 2
