@@ -11,6 +11,8 @@ from model.engine import OnnxEngine, open_engine
 from model.served import ScanName
 from tests.tiny_model import tiny_spec, write_tiny_model
 
+pytest_plugins = ["tests.kafka_fixtures"]
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
