@@ -55,7 +55,7 @@ def command(
         float | None, typer.Option(min=0, help="How long in event time, instead of how many.")
     ] = None,
     users: Annotated[int, typer.Option(help="Users of the shop.")] = 5_000,
-    items: Annotated[int, typer.Option(help="Items of the shop.")] = 1_000,
+    items: Annotated[int, typer.Option(help="Items of the shop.")] = 500,
     categories: Annotated[int, typer.Option(help="Categories of items.")] = 20,
     rate: Annotated[float, typer.Option(help="Events a second, on average over a week.")] = 2.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,

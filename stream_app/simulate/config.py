@@ -23,7 +23,7 @@ class SimulatorConfig:
     """A shop and its traffic. Raises SimulatorError."""
 
     users: int = 5_000
-    items: int = 1_000
+    items: int = 500
     categories: int = 20
     brands: int = 6
     start_ms: int = START_MS

@@ -18,6 +18,7 @@ class Person(NamedTuple):
     name: str
     categories: tuple[int, ...]  # most liked first
     brand_offset: int
+    direction: int  # along a shelf, 1 or -1
     budget: float  # how dear an item may be, as a multiple of the usual
     hurry: float  # how long they look, as a multiple of the usual
     evening_hour: float  # the hour of the day at which they come most
@@ -48,6 +49,7 @@ class People:
             name=user_name(number),
             categories=tuple(rng.sample(categories, min(3, len(categories)))),
             brand_offset=rng.randrange(self._config.brands),
+            direction=rng.choice((-1, 1)),
             budget=rng.lognormvariate(0, 0.5),
             hurry=rng.lognormvariate(0, 0.35),
             evening_hour=rng.gauss(20, 3) % 24,

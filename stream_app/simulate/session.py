@@ -24,18 +24,19 @@ class Intent(NamedTuple):
     share: float
     views: float  # mean number
     searches: float  # probability to begin with a search
+    stride: int  # places along a shelf from one look to the next
     ways: tuple[float, float, float, float]
     cart: float  # probability after a view
     buys: float  # probability that what is in the cart is bought
 
 
 INTENTS = (
-    Intent(0.45, 5, 0.15, (0.45, 0.55, 0.70, 0.90), 0.03, 0.2),  # to browse
-    Intent(0.25, 6, 0.95, (0.35, 0.50, 0.75, 0.95), 0.08, 0.4),  # to find something
-    Intent(0.15, 9, 0.50, (0.25, 0.75, 0.85, 0.97), 0.08, 0.4),  # to compare
-    Intent(0.15, 5, 0.40, (0.20, 0.50, 0.80, 0.97), 0.35, 0.85),  # to buy
+    Intent(0.45, 5, 0.10, 3, (0.66, 0.72, 0.80, 0.94), 0.03, 0.2),  # to browse
+    Intent(0.25, 6, 0.95, 1, (0.62, 0.72, 0.86, 0.96), 0.08, 0.4),  # to find something
+    Intent(0.15, 9, 0.50, 1, (0.30, 0.85, 0.90, 0.97), 0.08, 0.4),  # to compare
+    Intent(0.15, 5, 0.40, 1, (0.40, 0.60, 0.85, 0.97), 0.35, 0.85),  # to buy
 )
-EVENTS_PER_SESSION = 7.2  # on average; a test measures it
+EVENTS_PER_SESSION = 7.0  # on average; a test measures it
 _INTENT_SHARES = tuple(accumulate(intent.share for intent in INTENTS[:-1]))
 
 
@@ -57,7 +58,8 @@ class Visit:
         self._catalogue = catalogue
         self._rng = rng
         self._intent = INTENTS[bisect(_INTENT_SHARES, rng.random())]
-        self._direction = 1 if rng.random() < 0.5 else -1
+        habit = person.direction if rng.random() < 0.9 else -person.direction
+        self._step = habit * self._intent.stride
         # Some take up what they left.
         resumed = last_seen is not None and rng.random() < 0.35
         self._first = last_seen if resumed and last_seen is not None else self._begin()
@@ -113,7 +115,7 @@ class Visit:
         rng, catalogue, seen = self._rng, self._catalogue, self._seen
         way = bisect(self._intent.ways, rng.random())
         if way == 1 and len(seen) > 1:
-            return seen[-2] if rng.random() < 0.7 else rng.choice(seen)
+            return seen[-2] if rng.random() < 0.85 else rng.choice(seen)
         if way == 2:
             self._accessories += 1
             return catalogue.goes_with(self._first, self._accessories - 1)
@@ -123,7 +125,7 @@ class Visit:
             return catalogue.liked(category, brand, rng)
         if way == 4:
             return catalogue.trending(rng)
-        return catalogue.beside(self.last, self._direction * (1 if rng.random() < 0.85 else 2))
+        return catalogue.beside(self.last, self._step * (1 if rng.random() < 0.92 else 2))
 
     def _look(self, event_type: str, item: int) -> Planned:
         # The event is sent on leaving: its time is after the dwelling, which it then knows.

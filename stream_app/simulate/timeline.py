@@ -28,9 +28,10 @@ _encode = msgspec.json.Encoder().encode
 def simulate(config: SimulatorConfig, rng: Random) -> Iterator[SimulatedEvent]:
     """The shop's events, without end, in the order in which they arrive.
 
-    The same config and the same state of ``rng`` give the same bytes. Without dirt the order is
-    that of the timestamps, but for replayed events. Honest users do the same whether or not there
-    are attacks and dirt. Memory grows with neither time nor users.
+    The same config and the same state of ``rng`` give the same bytes; with another ``start_ms``
+    they give other days of the same shop: the same items, users and tastes. Without dirt the order
+    is that of the timestamps, but for replayed events. Honest users do the same whether or not
+    there are attacks and dirt. Memory grows with neither time nor users.
     """
     return _Timeline(config, rng).events()
 
@@ -40,10 +41,12 @@ class _Timeline:
 
     def __init__(self, config: SimulatorConfig, rng: Random) -> None:
         # A generator of its own for each part, so that none disturbs the others.
-        seeds = [rng.getrandbits(64) for _ in range(7)]
-        shop, people, traffic, self._visits, self._attacks, self._dirt, self._ids = (
-            Random(seed)  # noqa: S311 (a simulation)
-            for seed in seeds
+        shop, people = (Random(rng.getrandbits(64)) for _ in range(2))  # noqa: S311
+        # Other days of the same shop must not be the same days again.
+        days = rng.getrandbits(64) + config.start_ms
+        traffic, self._visits, self._attacks, self._dirt, self._ids = (
+            Random(days * 5 + part)  # noqa: S311
+            for part in range(5)
         )
         self._config = config
         self._catalogue = Catalogue(config, shop)

@@ -142,11 +142,11 @@ def test_a_file_that_cannot_be_read_is_refused_before_anything_is_read(tmp_path:
 
 
 def test_a_shape_that_fits_two_presets_has_to_be_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", "1 2 3\n2 3\n")
+    path = write(tmp_path / "a.txt", "1 2 3\n")
     with pytest.raises(FileError, match=r"--preset yoochoose1_64: .*--preset beauty: "):
         read([path])
-    assert {event.key for event in read([path], preset="beauty")} == {b"1", b"2"}
-    assert len(list(read([path], preset="yoochoose1_64"))) == 5
+    assert [event.key for event in read([path], preset="beauty")] == [b"1", b"1"]
+    assert len(list(read([path], preset="yoochoose1_64"))) == 3
     with pytest.raises(FileError, match="--map has no use"):
         read([path], preset="beauty", mapping={"1": "item_id"})
 
@@ -231,7 +231,7 @@ def test_known_files_are_recognised_and_say_so(
 def real(name: str, preset: str | None = None) -> list[FileEvent]:
     path = REAL / name
     if not path.exists():
-        pytest.skip(f"{name} is not beside this checkout")
+        pytest.xfail(f"{name} is not beside this checkout, and no test may depend on it")
     return list(read([path], preset=preset))
 
 
