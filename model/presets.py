@@ -36,6 +36,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 
 SMALL_TARGETS = 150_000
 REPEAT_SHARE = 0.02
+STREAM_HELD_OUT = 0.05
 
 
 class LogTraits(msgspec.Struct, frozen=True):
@@ -60,7 +61,10 @@ def traits_of(log: EventLog, spec: ModelSpec) -> LogTraits:
 def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
     """The settings of a preset; of the one that suits the log where ``name`` is ``auto``."""
     if name == AUTO:
-        name = suited(traits_of(log, spec))
+        recipe = PRESETS[suited(traits_of(log, spec))]
+        # A log with times is a stream's: its newest sessions calibrate the anomaly scores.
+        is_stream = bool(spec.gap_edges_ms) and recipe.held_out == 0
+        return msgspec.structs.replace(recipe, held_out=STREAM_HELD_OUT) if is_stream else recipe
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; choose one of {', '.join([AUTO, *PRESETS])}")
     return PRESETS[name]

@@ -1,5 +1,6 @@
 """``clickahead train``: a served model from click files."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +35,8 @@ def command(
     ] = None,
 ) -> None:
     """Train a next-item and next-action model, calibrate its anomaly scores, and export it."""
+    # Threads that spin while they wait make training several times slower beside any busy process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
     from model.presets import PRESETS, preset_for
 
@@ -52,6 +55,9 @@ def command(
     choice = FileChoice(files, file_preset, mapping or (), sort=True)
     found = profile(cleaned(read_shown(choice, console, "counting"), core))
     texts = parse_pairs(pairs or [])
+    known = {*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__}
+    if unknown := sorted(set(texts) - known):
+        raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(sorted(known))}.")
     shapes = {name: text for name, text in texts.items() if name in ShapeConfig.__struct_fields__}
     spec, items = shape(found, with_settings(ShapeConfig(), shapes))
     log = build_log(read_shown(choice, console, "reading"), spec, items, core)
