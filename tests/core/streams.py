@@ -1,10 +1,12 @@
 """Small hostile streams for the laws of the core, and one way to play them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
+import numpy as np
 from hypothesis import strategies as st
 
 from model.spec import Engine
@@ -53,6 +55,32 @@ def records() -> st.SearchStrategy[bytes | None]:
     return st.one_of(clicks(), clicks(), clicks(), clicks(), heartbeats(), rubbish)
 
 
+def hostile(count: int, seed: int) -> list[bytes]:
+    """Messages that are no clicks: noise, huge, deep, of wrong types, in other encodings, cut."""
+    rng = np.random.default_rng(seed)
+    whole = json.dumps({"user_id": "u1", "timestamp": START_MS, "item_id": "i1"})
+    packed = msgspec.msgpack.encode({"user_id": "u1", "timestamp": START_MS})
+    never = '{"user_id":"u1","timestamp":%s,"price":%s}'
+    kinds: list[Callable[[int], bytes]] = [
+        lambda n: b"\xc1" + rng.bytes(n % 300),
+        lambda n: b"{" + rng.bytes(1 + n % 300),
+        lambda n: whole[: 1 + n % (len(whole) - 1)].encode(),
+        lambda n: packed[: 1 + n % (len(packed) - 1)],
+        lambda n: whole.encode(("utf-16", "utf-32", "utf-16-le", "utf-8-sig")[n % 4]),
+        lambda n: whole.replace("i1", "\xff").encode("latin-1"),
+        lambda n: (never % (("NaN", "1" + "0" * 400, "-1", "[]")[n % 4], "1")).encode(),
+        lambda n: (never % (START_MS, ("1e999", "NaN", '"1"', "{}", "true")[n % 5])).encode(),
+        lambda n: msgspec.msgpack.encode({"user_id": n, "timestamp": float("nan")}),
+        lambda n: msgspec.msgpack.encode({"timestamp": START_MS, "price": float("inf")}),
+        lambda n: whole.replace('"u1"', ("null", "[1]", '""', "1.5")[n % 4]).encode(),
+        lambda n: (b"[", b'{"a":', b"\x91", b"\x81\xa1a")[n % 4] * (600 + n % 900),
+    ]
+    messages = [kinds[n % len(kinds)](n // len(kinds)) for n in range(count)]
+    for place, huge in enumerate([b'{"user_id":"' + b"x" * 1_000_000, b"[" * 100_000] * 3):
+        messages[place * 7] = huge
+    return messages
+
+
 def event_batch(values: Sequence[bytes | None], first_offset: int = 0) -> EventBatch:
     n = len(values)
     return EventBatch(
@@ -82,7 +110,7 @@ def played(
     }
     total = OutputBatch()
     bounds = [0, *sorted(cuts), len(values)]
-    for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(bounds)):
         batch = event_batch(values[start:end], start)
         out = play(batch, store, {engine.version: engine}, Route(engine.version))
         for name, kept in outputs.items():
