@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from stream_app.core.depth import is_json
 from stream_app.core.events import HEARTBEAT, Prediction, RejectedRecord
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.topic_reader import extents, partitions_of, read_partition, reader
@@ -41,7 +42,7 @@ class Audit(NamedTuple):
         return not (self.lost or self.doubled or self.strangers)
 
     def sentence(self) -> str:
-        """``in = predicted + rejected + duplicates + heartbeats``, and what is wrong, if anything."""
+        """``in = predicted + rejected + duplicates + heartbeats``, and what is wrong with it."""
         text = (
             f"{self.records} in = {self.predicted} predicted + {self.rejected} rejected + "
             f"{self.duplicates} duplicates + {self.heartbeats} heartbeats"
@@ -60,10 +61,11 @@ class AuditBooks:
         self._inputs: set[Place] = set()
         self._heartbeats: set[Place] = set()
         self._repeats: set[Place] = set()
-        self._ids: set[tuple[str, str]] = set()
+        self._ids: set[tuple[int, str, str]] = set()
         self._predicted: Counter[Place] = Counter()
         self._rejected: Counter[Place] = Counter()
         self._heard = msgspec.json.Decoder(Heard)
+        self._heard_packed = msgspec.msgpack.Decoder(Heard)
         self._prediction = msgspec.json.Decoder(Prediction)
         self._refusal = msgspec.json.Decoder(RejectedRecord)
 
@@ -71,13 +73,14 @@ class AuditBooks:
         place = (partition, offset)
         self._inputs.add(place)
         try:
-            heard = self._heard.decode(value or b"")
+            decoder = self._heard if is_json(value or b"") else self._heard_packed
+            heard = decoder.decode(value or b"")
         except (ValueError, RecursionError):
             return
         if heard.event_type == HEARTBEAT:
             self._heartbeats.add(place)
-        elif heard.event_id is not None:
-            named = (str(heard.user_id), str(heard.event_id))
+        elif heard.event_id not in (None, ""):
+            named = (partition, str(heard.user_id), str(heard.event_id))
             if named in self._ids:
                 self._repeats.add(place)
             self._ids.add(named)
