@@ -6,14 +6,14 @@ computes. Everything here that touches aiokafka runs in that thread.
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, TypeVar
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import ConsumerStoppedError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
@@ -76,12 +76,19 @@ class ConsumerThread(AIOKafkaConsumerThread):
             log.warning("The group did not let go in time; it notices that this member is gone.")
             await self._ensure_consumer()._client.close()
 
-    async def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run in this thread, awaited from the main loop.
+    def _stopped_set(self) -> None:
+        # A thread that crashed has ended by itself, and nobody listens.
+        if not self.thread_loop.is_closed():
+            super()._stopped_set()
+
+    async def call(self, method: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+        """Run in this thread, awaited from the main loop. Raises ConsumerStoppedError.
 
         Faust's own queue has two workers; two long polls would keep a seek waiting.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
+        if self.thread_loop.is_closed():
+            raise ConsumerStoppedError
+        future = asyncio.run_coroutine_threadsafe(method(*arguments), self.thread_loop)
         return await asyncio.wrap_future(future)
 
     async def read(self, tps: frozenset[TP], wait: float, max_rows: int | None) -> list[Chunk]:
@@ -89,7 +96,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
         Raises aiokafka's errors where the group or a partition cannot be read any more.
         """
-        return await self.call(self._read(tps, wait, max_rows))
+        return await self.call(self._read, tps, wait, max_rows)
 
     async def _read(self, tps: frozenset[TP], wait: float, max_rows: int | None) -> list[Chunk]:
         consumer = self._ensure_consumer()
@@ -169,7 +176,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     async def set_positions(self, positions: Mapping[TP, int]) -> None:
         """Read these partitions, from there on. Raises IllegalStateError when one is not ours."""
-        await self.call(self._set_positions(positions))
+        await self.call(self._set_positions, positions)
 
     async def _set_positions(self, positions: Mapping[TP, int]) -> None:
         self._interrupt()
@@ -183,7 +190,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     async def stop_reading(self, tps: Collection[TP]) -> None:
         """Fetch nothing of these partitions from now on."""
-        await self.call(self._stop_reading(tps))
+        await self.call(self._stop_reading, tps)
 
     async def _stop_reading(self, tps: Collection[TP]) -> None:
         self._ensure_consumer().pause(*_plain(tps))
@@ -192,14 +199,14 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     async def positions(self, tps: Collection[TP]) -> dict[TP, int]:
         """Up to where each of these partitions has been read, markers and holes included."""
-        return await self.call(self._positions(tps))
+        return await self.call(self._positions, tps)
 
     async def _positions(self, tps: Collection[TP]) -> dict[TP, int]:
         return {tp: self._position(tp) for tp in tps}
 
     async def log_bounds(self, tps: Collection[TP]) -> dict[TP, tuple[int, int]]:
         """Where each log begins, and where its committed part ends."""
-        return await self.call(self._log_bounds(tps))
+        return await self.call(self._log_bounds, tps)
 
     async def _log_bounds(self, tps: Collection[TP]) -> dict[TP, tuple[int, int]]:
         consumer = self._ensure_consumer()
@@ -210,7 +217,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     async def committed(self, tps: Collection[TP]) -> dict[TP, int | None]:
         """The group's committed offset of each partition."""
-        return await self.call(self._committed(tps))
+        return await self.call(self._committed, tps)
 
     async def _committed(self, tps: Collection[TP]) -> dict[TP, int | None]:
         coordinator = self._ensure_consumer()._coordinator
@@ -219,7 +226,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     async def commit_offsets(self, offsets: Mapping[TP, int]) -> None:
         """Commit for the group. Raises CommitFailedError when the group has moved on."""
-        await self.call(self._ensure_consumer().commit(dict(offsets)))
+        await self.call(self._ensure_consumer().commit, dict(offsets))
 
 
 def _plain(tps: Iterable[TP]) -> list[TopicPartition]:

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from time import monotonic, time
 from typing import Any, Protocol
 
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from faust.types import TP
 
 from stream_app.kafka.delivery import Committer, Delivery
@@ -166,6 +168,12 @@ class Lanes:
             self._hold(partition)
 
     async def _seek_back(self, tp: TP, lane: Lane) -> None:
+        # Where the partition goes meanwhile, its next owner finds its own position.
+        with suppress(IllegalStateError, ConsumerStoppedError):
+            await self._seek_to_end_of(lane, tp)
+        self._seeking.discard(tp.partition)
+
+    async def _seek_to_end_of(self, lane: Lane, tp: TP) -> None:
         assert self._reader is not None  # noqa: S101 (a chunk came from it)
         expected = lane.inbox.end
         bounds = await self._reader.log_bounds([tp])
@@ -177,7 +185,6 @@ class Lanes:
             )  # fmt: skip
             lane.inbox.skip_to(begins)
         await self._reader.seek(tp, lane.inbox.end)
-        self._seeking.discard(tp.partition)
 
     def _hold(self, partition: int) -> None:
         if self._reader is not None and partition not in self._held:
@@ -258,8 +265,10 @@ class Lanes:
     async def _ends(self) -> dict[TP, int]:
         """Asked for, because a fetcher that hangs learns of no new records."""
         tps = [TP(self.config.source, partition) for partition in self._lanes]
-        bounds = await self._reader.log_bounds(tps) if self._reader is not None else {}
-        return {tp: end for tp, (_, end) in bounds.items()}
+        with suppress(KafkaError):
+            bounds = await self._reader.log_bounds(tps) if self._reader is not None else {}
+            return {tp: end for tp, (_, end) in bounds.items()}
+        return {}
 
     def _progress(self, partition: int, lane: Lane, ends: Mapping[TP, int]) -> Progress:
         tp = TP(self.config.source, partition)
@@ -277,5 +286,10 @@ class Lanes:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._finished)
         return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
