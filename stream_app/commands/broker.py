@@ -1,16 +1,15 @@
 """``clickahead broker``: the embedded Kafka, in the foreground."""
 
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from stream_app.interrupts import ends_as_interrupts
 from stream_app.invocation import ExitCode, Invocation, settings_of
 from stream_app.kafka.broker_config import BrokerConfig
 from stream_app.kafka.embedded import EmbeddedKafka
@@ -45,7 +44,7 @@ def command(
     jars = ensure_jars_shown(cache_root(invocation.environ, Path.home()), Console(stderr=True))
     config = BrokerConfig(port=port_of(servers) if port is None else port or None)
     kept = KEPT if directory is None and keep else directory
-    with ended_by_signals(), folder(kept) as data:
+    with ends_as_interrupts(), folder(kept) as data:
         try:
             with EmbeddedKafka(data, jars, config) as kafka:
                 typer.echo(f"Kafka is ready at {kafka.bootstrap_servers}")
@@ -79,19 +78,3 @@ def folder(kept: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="clickahead-kafka-") as temporary:
         yield Path(temporary)
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the command as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, interrupt) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
+from stream_app.interrupts import ends_as_interrupts
 from stream_app.invocation import settings_of
 from stream_app.kafka.heartbeat import Encoding, beat, heartbeat_value
 
@@ -35,17 +37,14 @@ def command(
         typer.echo(f"heartbeat to {len(partitions)} idle partitions of {topic}: {names}")
 
     topic = settings.input.topic
-    try:
-        asyncio.run(
-            beat(
-                settings.connection(),
-                topic,
-                int(idle * 1000),
-                lambda at_ms: heartbeat_value(at_ms, settings.input.fields, encoding),
-                lambda: time.time_ns() // 1_000_000,
-                every,
-                report,
-            )
-        )
-    except KeyboardInterrupt:
-        return
+    beating = beat(
+        settings.connection(),
+        topic,
+        int(idle * 1000),
+        lambda at_ms: heartbeat_value(at_ms, settings.input.fields, encoding),
+        lambda: time.time_ns() // 1_000_000,
+        every,
+        report,
+    )
+    with suppress(KeyboardInterrupt), ends_as_interrupts():
+        asyncio.run(beating)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +12,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from stream_app.core.events import TOPICS
+from stream_app.interrupts import ends_as_interrupts
 from stream_app.invocation import settings_of
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.topic_reader import reader
@@ -52,10 +53,8 @@ def command(
         console.print(line(record), **layout)
 
     watching = watch(settings.connection(), name, from_beginning, keeps(filters or []), limit, show)
-    try:
+    with suppress(KeyboardInterrupt), ends_as_interrupts():
         asyncio.run(watching)
-    except KeyboardInterrupt:
-        return
 
 
 async def watch(
