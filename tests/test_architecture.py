@@ -63,7 +63,7 @@ BANNED_NAMES = {"base", "common", "helper", "helpers", "misc", "shared", "types"
 TESTED_ELSEWHERE = {"stream_app/__main__.py": "tests/test_cli.py"}
 
 # Tests of more than one module.
-WHOLE = frozenset({"test_architecture", "test_makefile", "test_readme"})
+WHOLE = frozenset({"test_architecture", "test_makefile", "test_readme", "test_whole"})
 
 
 class Import(NamedTuple):
