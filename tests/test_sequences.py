@@ -231,7 +231,7 @@ def test_the_spec_has_only_what_the_log_can_teach() -> None:
 
 
 def test_one_session_per_user_resets_memory_unless_told_otherwise() -> None:
-    sessions = {"with_session_id": 20, "sessions_are_users": True}
+    sessions: dict[str, Any] = {"with_session_id": 20, "sessions_are_users": True}
     assert shape(profile_of(**sessions), ShapeConfig())[0].reset_at_session
     assert not shape(profile_of(), ShapeConfig())[0].reset_at_session
     assert not shape(profile_of(**sessions), ShapeConfig(reset_at_session=False))[

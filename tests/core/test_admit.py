@@ -250,7 +250,7 @@ CONFIGS = st.fixed_dictionaries(
 def test_pass_1_is_the_rules_told_plainly(
     values: list[bytes | None],
     cuts: set[int],
-    settings_: dict[str, int],
+    settings_: dict[str, Any],
     ring_length: int,
     reset: bool,
     tiny_engine_with: Make,
