@@ -75,6 +75,9 @@ def check_mapping(mapping: Mapping[str, str]) -> None:
 
 
 def _missing(missing: Sequence[str], found: Sequence[str], taken: set[str], where: str) -> str:
+    numbers = ""
+    if any(column.isdigit() for column in found):
+        numbers = " If that is no line of names, use numbers: --map 1=user_id --map 2=item_id."
     free = [column for column in found if column not in taken] or ["COLUMN"]
     examples = []
     for field in missing:
@@ -83,9 +86,11 @@ def _missing(missing: Sequence[str], found: Sequence[str], taken: set[str], wher
         examples.append(f"--map {likely}={field}")
     return (
         f"{where} has no column for {' and '.join(missing)}; {_listed(found)}"
-        f" Say which it is, for example: {' '.join(examples)}"
+        f" Say which it is, for example: {' '.join(examples)}{numbers and '.'}{numbers}"
     )
 
 
 def _listed(found: Sequence[str]) -> str:
-    return f"its columns are {', '.join(found) if found else 'unknown'}."
+    shown = [name if len(name) <= 40 else name[:37] + "..." for name in found[:30]]
+    more = f" and {len(found) - 30} more" if len(found) > 30 else ""
+    return f"its columns are {', '.join(shown)}{more}."

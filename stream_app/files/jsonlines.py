@@ -8,7 +8,7 @@ import msgspec
 from stream_app.files.columns import Columns
 from stream_app.files.event import ID_FIELDS, FileEvent
 from stream_app.files.presets import Preset
-from stream_app.files.rows import event_of
+from stream_app.files.rows import event_of, queries_apart
 
 
 class _Peek(msgspec.Struct):
@@ -86,6 +86,10 @@ def _renamed(
     for field, words in ({} if preset is None else preset.values).items():
         if field in value:
             value[field] = words.get(str(value[field]), value[field])
+            if value[field] is None:
+                del value[field]
+    if preset is not None and preset.items_of is not None:
+        queries_apart(value, preset.items_of)
     for field in ID_FIELDS & value.keys():
         if type(value[field]) is int:
             value[field] = str(value[field])

@@ -93,6 +93,8 @@ def _open(
         names, has_header = [str(n) for n in range(1, len(names) + 1)], False
     elif has_header and preset is not None and preset.header:
         names, has_header = preset.header, False
+    if not names and head and source.kind == "text":
+        raise FileError(f"{path} begins with no line of column names, and no preset fits it.")
     if not names and source.kind != "parquet":
         return _Opened(source, preset, delimiter, (), has_header, None)
     columns = assign(names, preset, mapping, str(path))

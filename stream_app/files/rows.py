@@ -47,8 +47,8 @@ def events_of(
                 if cell is None:
                     continue
             value[field] = cell
-        if items_of is not None and value.get("event_type") not in items_of and "item_id" in value:
-            value["query"] = value.pop("item_id")
+        if items_of is not None:
+            queries_apart(value, items_of)
         if columns.without_time:
             value["timestamp"] = next(clock)
         yield event_of(value)
@@ -64,6 +64,12 @@ def event_of(value: dict[str, Any]) -> FileEvent:
     user_id = value.get("user_id")
     key = user_id.encode() if isinstance(user_id, str) else None
     return FileEvent(key, _encode(value), received_ms)
+
+
+def queries_apart(value: dict[str, Any], items_of: frozenset[str]) -> None:
+    """Move what stands in place of the item to ``query`` in events of other types than those."""
+    if "item_id" in value and value.get("event_type") not in items_of:
+        value["query"] = value.pop("item_id")
 
 
 def number(cell: Any) -> Any:

@@ -45,6 +45,20 @@ def test_missing_columns_are_named_with_what_was_found_and_an_example() -> None:
     )
 
 
+def test_a_first_line_without_names_is_to_be_mapped_by_number() -> None:
+    with pytest.raises(
+        FileError, match=r"=item_id\. If that is no line of names, .*--map 1=user_id"
+    ):
+        assign(["17", "a", "b"], None, {}, "a.csv")
+
+
+def test_many_long_names_are_cut() -> None:
+    with pytest.raises(FileError) as caught:
+        assign(["x" * 1_000] * 1_000, None, {}, "a.csv")
+    assert len(str(caught.value)) < 4_000
+    assert "and 970 more" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("mapping", "sentence"),
     [

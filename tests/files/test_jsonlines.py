@@ -93,6 +93,25 @@ def test_a_preset_and_made_up_times_work_as_for_tables() -> None:
     ]
 
 
+def test_a_preset_tells_items_from_queries_here_too() -> None:
+    preset = PRESETS["trivago"][0]
+    columns = assign(list(preset.columns), preset, {}, "")
+    names = ("user_id", "action_type", "reference")
+    rows = [
+        ("u", "clickout item", "7"),
+        ("u", "filter selection", "x"),
+        ("u", "clickout item", "unknown"),
+    ]
+    lines = [msgspec.json.encode(dict(zip(names, row, strict=True))) for row in rows]
+    columns = columns._replace(without_time=False)
+    found = [msgspec.json.decode(event.value) for event in read(lines, columns, preset)]
+    assert found == [
+        {"user_id": "u", "event_type": "click", "item_id": "7"},
+        {"user_id": "u", "event_type": "filter", "query": "x"},
+        {"user_id": "u", "event_type": "click"},
+    ]
+
+
 def test_the_session_is_the_user_where_no_line_names_one() -> None:
     columns = assign(["session_id", "item_id", "timestamp"], None, {}, "")
     (event,) = read([b'{"session_id":7,"item_id":"i"}'], columns)

@@ -126,6 +126,15 @@ def test_lines_that_are_no_rows_are_events_too(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_that_begins_with_nonsense_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", '"user_id,item_id\na,1\n')
+    with pytest.raises(FileError, match="begins with no line of column names"):
+        read([path])
+    path.write_bytes(bytes(range(7, 256)) * 40)
+    with pytest.raises(FileError, match="has no column for user_id and item_id"):
+        read([path])
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.csv.gz"])
 def test_an_empty_file_has_no_events(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(gzip.compress(b"") if name.endswith("gz") else b"")
