@@ -5,7 +5,7 @@ LOCK := sh deploy/install.sh uv pip compile --quiet --universal --generate-hashe
 export PATH := $(CACHE)/promtool:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint format lock clean
+.PHONY: help setup setup-dev demo test lint format lock bundled clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,14 @@ lock: ## renew the lock files (LOCK_ARGS=--upgrade takes newer versions)
 	printf 'uv\nhatchling\neditables\n' | $(LOCK) -o deploy/bootstrap.lock -
 	$(LOCK) -o requirements.lock pyproject.toml
 	$(LOCK) -o requirements-dev.lock -c requirements.lock --extra train --extra dev pyproject.toml
+
+bundled: setup-dev ## make the bundled model anew: simulate a shop, train on it (seeded; minutes)
+	.venv/bin/clickahead simulate --out build/shop.jsonl.gz --events 250000 --rate 0.4 \
+		--attacks none --seed 1
+	.venv/bin/clickahead train build/shop.jsonl.gz --out build/bundled --set name=bundled \
+		--set hidden_width=64 --set epochs=12 --set held_out=0.15
+	mkdir -p model/bundled
+	cp build/bundled/*.safetensors build/bundled/*.json build/bundled/*.onnx model/bundled/
 
 clean: ## remove .venv and what tools left behind, not the cache
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -38,7 +38,7 @@ def command(
     # Threads that spin while they wait make training several times slower beside any busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
-    from model.presets import PRESETS, preset_for
+    from model.presets import AUTO, PRESETS, preset_for
 
     from model.config import TrainConfig, parse_pairs, with_settings
     from stream_app.files import PRESETS as FILE_PRESETS
@@ -46,23 +46,22 @@ def command(
     from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
     from stream_app.training import train_served
 
-    if preset not in PRESETS and preset not in FILE_PRESETS and preset != "auto":
-        known = ", ".join(["auto", *PRESETS, *FILE_PRESETS])
-        raise UserError(f"--preset {preset} is unknown; choose one of {known}.")
-    core = settings_of(context).core_config()
-    console = Console(stderr=True)
-    file_preset = preset if preset in FILE_PRESETS else None
-    choice = FileChoice(files, file_preset, mapping or (), sort=True)
-    found = profile(cleaned(read_shown(choice, console, "counting"), core))
+    if preset not in (AUTO, *PRESETS, *FILE_PRESETS):
+        names = ", ".join([AUTO, *PRESETS, *FILE_PRESETS])
+        raise UserError(f"--preset {preset} is unknown; choose one of {names}.")
     texts = parse_pairs(pairs or [])
-    known = {*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__}
-    if unknown := sorted(set(texts) - known):
-        raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(sorted(known))}.")
-    shapes = {name: text for name, text in texts.items() if name in ShapeConfig.__struct_fields__}
-    spec, items = shape(found, with_settings(ShapeConfig(), shapes))
+    known = sorted({*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__})
+    if unknown := sorted(texts.keys() - known):
+        raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(known)}.")
+    of_shape = {key: texts.pop(key) for key in ShapeConfig.__struct_fields__ if key in texts}
+
+    core, console = settings_of(context).core_config(), Console(stderr=True)
+    is_file = preset in FILE_PRESETS
+    choice = FileChoice(files, preset if is_file else None, mapping or (), sort=True)
+    found = profile(cleaned(read_shown(choice, console, "counting"), core))
+    spec, items = shape(found, with_settings(ShapeConfig(), of_shape))
     log = build_log(read_shown(choice, console, "reading"), spec, items, core)
-    recipe: TrainConfig = preset_for("auto" if file_preset else preset, log, spec)
-    config = with_settings(recipe, {k: v for k, v in texts.items() if k not in shapes})
+    config = with_settings(preset_for(AUTO if is_file else preset, log, spec), texts)
     console.print(
         f"{log.events:,} events, {log.sessions:,} sessions, {spec.item_count:,} items, "
         f"{len(spec.actions)} actions; {found.rejected:,} rows rejected",
