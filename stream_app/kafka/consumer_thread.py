@@ -224,6 +224,13 @@ class ConsumerThread(AIOKafkaConsumerThread):
         found = await coordinator.fetch_committed_offsets(_plain(tps))
         return {tp: found[tp].offset if tp in found else None for tp in tps}
 
+    async def refresh_metadata(self) -> None:
+        """Ask the brokers for their topics; the group joins anew where they have changed."""
+        await self.call(self._refresh_metadata)
+
+    async def _refresh_metadata(self) -> None:
+        await self._ensure_consumer()._client.force_metadata_update()
+
     async def commit_offsets(self, offsets: Mapping[TP, int]) -> None:
         """Commit for the group. Raises CommitFailedError when the group has moved on."""
         await self.call(self._ensure_consumer().commit, dict(offsets))

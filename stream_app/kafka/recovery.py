@@ -60,8 +60,8 @@ class BulkRecovery(Recovery):
                 log.info("The group rebalances again; recovery starts over with the result.")
             except IllegalStateError as error:
                 # A partition went while we asked for it, which only a rebalance does.
-                log.info("The assignment changed during recovery, which starts over with the new.")
-                await _bounded(self.signal_recovery_start.wait(), f"waiting after {error!r}")
+                log.info("Recovery starts over with the next assignment: %s", error)
+                await _bounded(self._next_assignment(), f"waiting for one that helps: {error}")
             finally:
                 self._restoring = None
 
@@ -80,6 +80,12 @@ class BulkRecovery(Recovery):
     def flush_buffers(self) -> None:
         """Nothing is buffered."""
 
+    async def _next_assignment(self) -> None:
+        """The group's leader may not have heard of a changelog that was created just now."""
+        while not self.signal_recovery_start.is_set():
+            await self.app.consumer.thread.refresh_metadata()
+            await asyncio.sleep(0.5)
+
     async def _recover(self, generation: int) -> None:
         started = perf_counter()
         app, consumer, lanes = self.app, self.app.consumer, self.app.lanes
@@ -87,9 +93,9 @@ class BulkRecovery(Recovery):
         changelogs = {tp.partition: tp for tp in self.active_tps}
         sources = {tp.partition: tp for tp in consumer.assignment() if tp.topic == app.shell.source}
         if changelogs.keys() != sources.keys():
-            raise RuntimeError(
-                f"The group assigned partitions {sorted(sources)} of {app.shell.source}, but"
-                f" {sorted(changelogs)} of its changelog; both topics need the same number."
+            raise IllegalStateError(
+                f"the group assigned partitions {sorted(sources)} of {app.shell.source}, but"
+                f" {sorted(changelogs)} of its changelog"
             )
         app.observer.rebalanced(sources.keys())
         await lanes.take_over(sources.keys())
