@@ -38,10 +38,10 @@ lock: ## renew the lock files (LOCK_ARGS=--upgrade takes newer versions)
 	$(LOCK) -o requirements-dev.lock -c requirements.lock --extra train --extra dev pyproject.toml
 
 bundled: setup-dev ## make the bundled model anew: simulate a shop, train on it (seeded; minutes)
-	.venv/bin/clickahead simulate --out build/shop.jsonl.gz --events 250000 --rate 0.4 \
+	.venv/bin/clickahead simulate --out build/shop.jsonl.gz --events 400000 --rate 0.4 \
 		--attacks none --seed 1
 	.venv/bin/clickahead train build/shop.jsonl.gz --out build/bundled --set name=bundled \
-		--set hidden_width=64 --set epochs=12 --set held_out=0.15
+		--set hidden_width=64 --set epochs=6 --set held_out=0.2
 	mkdir -p model/bundled
 	cp build/bundled/*.safetensors build/bundled/*.json build/bundled/*.onnx model/bundled/
 

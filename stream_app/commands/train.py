@@ -38,9 +38,8 @@ def command(
     # Threads that spin while they wait make training several times slower beside any busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
-    from model.presets import AUTO, PRESETS, preset_for
-
     from model.config import TrainConfig, parse_pairs, with_settings
+    from model.presets import AUTO, PRESETS, preset_for
     from stream_app.files import PRESETS as FILE_PRESETS
     from stream_app.profile import profile
     from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
