@@ -36,10 +36,11 @@ class Verdict(NamedTuple):
     missing: int  # inputs without an outcome
     doubled: int  # outcomes of an input beyond the first
     wrong: int  # outputs that an undisturbed run does not have in that place
+    strange: int  # outputs that an undisturbed run does not have at all, byte for byte
     state: bool  # the changelog folds to the state of an undisturbed run
 
 
-EXACT = Verdict(0, 0, 0, True)
+EXACT = Verdict(0, 0, 0, 0, True)
 
 
 def events(count: int, partitions: int = 4, keys: int = 200, seed: int = 1) -> list[Event]:
@@ -123,7 +124,7 @@ async def verify(
     bootstrap: str, app_id: str, batch: Sequence[Event], partitions: int = 4
 ) -> Verdict:
     """Compare what a read_committed reader finds with an undisturbed run."""
-    missing = doubled = wrong = 0
+    missing = doubled = wrong = strange = 0
     same_state = True
     found = {name: await read(bootstrap, f"{app_id}.{name}", partitions) for name in TOPICS[1:]}
     changes = await read(bootstrap, config(bootstrap, app_id).changelog, partitions)
@@ -134,6 +135,7 @@ async def verify(
             seen = [(row.key, row.value) for row in found[name][partition]]
             wrong += sum(a != b for a, b in zip(seen, records, strict=False))
             wrong += abs(len(seen) - len(records))
+            strange += len(set(seen) - set(records))
             if name != "anomalies":
                 outcomes.update(json.loads(value)[1] for _, value in seen)
         doubled += sum(count - 1 for count in outcomes.values())
@@ -141,7 +143,7 @@ async def verify(
         restored = CountingStore(partition)
         restored.restore((row.key, row.value) for row in changes[partition])
         same_state &= (restored.counts, restored.next_offset) == (store.counts, store.next_offset)
-    return Verdict(missing, doubled, wrong, same_state)
+    return Verdict(missing, doubled, wrong, strange, same_state)
 
 
 async def processed(bootstrap: str, app_id: str, partitions: int = 4) -> int:
@@ -179,14 +181,15 @@ class WorkerProcess:
 
     def kill(self) -> None:
         self.process.kill()
-        self._wait()
+        self.wait()
 
-    def stop(self) -> tuple[int, str]:
-        """SIGTERM; exit code and what was logged."""
-        self.process.send_signal(signal.SIGTERM)
-        return self._wait()
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Send the signal; exit code and what was logged."""
+        self.process.send_signal(number)
+        return self.wait()
 
-    def _wait(self) -> tuple[int, str]:
+    def wait(self) -> tuple[int, str]:
+        """Until it ends; exit code and what was logged."""
         _, errors = self.process.communicate(timeout=30)
         return self.process.returncode, errors
 
