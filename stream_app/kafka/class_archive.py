@@ -1,8 +1,9 @@
 """Java's class data archives: Kafka's classes, loaded and verified once and mapped ever after.
 
-They halve the time and the work of a start (see the README for the numbers). The JDK comes without
-its own archive, so that one is made first; the first Kafka that is stopped cleanly leaves the other
-behind. Java checks both and goes without where they do not fit: they change speed and nothing else.
+They halve the time of a start (measure it: ``python -m tests.bench.broker_start``). The JDK comes
+without its own archive, so that one is made first; the first Kafka that is stopped cleanly leaves
+the other behind. Java checks both and goes without where they do not fit: they change speed and
+nothing else.
 """
 
 import os
