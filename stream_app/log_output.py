@@ -10,6 +10,9 @@ from typing import Any, Literal, TextIO
 QUIET = ("faust", "mode", "aiokafka")
 """Libraries that narrate; they are heard from WARNING on, unless everything is asked for."""
 
+SERVICE = "[^"
+"""How a line of Faust's service tree begins, whichever module the service's class is from."""
+
 UTC = "%Y-%m-%dT%H:%M:%S"
 
 
@@ -38,6 +41,10 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(said, ensure_ascii=False)
 
 
+def _is_no_narration(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or not record.getMessage().startswith(SERVICE)
+
+
 def set_up_log(
     level: str, form: Literal["text", "json"], stream: TextIO = sys.stderr
 ) -> logging.Handler:
@@ -47,6 +54,9 @@ def set_up_log(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    everything = level == "DEBUG"
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.NOTSET if level == "DEBUG" else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.NOTSET if everything else logging.WARNING)
+    if not everything:
+        handler.addFilter(_is_no_narration)
     return handler

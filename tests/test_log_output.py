@@ -21,6 +21,7 @@ def said(level: str, form: str) -> str:
     stream = io.StringIO()
     set_up_log(level, form, stream)  # type: ignore[arg-type]
     logging.getLogger("faust.app").info("a library narrates")
+    logging.getLogger("stream_app").info("[^-%s]: narrates, too", "Consumer")
     logging.getLogger("stream_app").info("ready: %d", 4)
     logging.getLogger("faust.app").warning("a library warns")
     try:
