@@ -1,6 +1,3 @@
-# The fixtures of tests/kafka are imported, and tests name them as arguments.
-# ruff: noqa: F811
-
 import asyncio
 import itertools
 import json
@@ -20,7 +17,6 @@ from stream_app.files import FileEvent
 from stream_app.pace import at_once, at_rate
 from stream_app.partitioning import partition_of
 from stream_app.produce import RECORD_LIMIT_BYTES, Produced, produce, producer_of
-from tests.kafka.conftest import kafka, kafka_jars, topic_prefix  # noqa: F401
 
 PARTITIONS = 3
 ROOT = Path(__file__).parent.parent

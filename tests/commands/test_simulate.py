@@ -1,6 +1,3 @@
-# The fixtures of tests/kafka are imported, and tests name them as arguments.
-# ruff: noqa: F811
-
 import asyncio
 import gzip
 import hashlib
@@ -14,8 +11,6 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
-from tests.kafka.conftest import kafka, kafka_jars, topic_prefix  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 CLICKAHEAD = [sys.executable, "-c", "from stream_app.cli import main; main()"]
