@@ -49,6 +49,11 @@ class EmbeddedKafka:
         self.directory = directory.absolute()
         self.config = BrokerConfig() if config is None else config
         install = jars.absolute()
+        if "," in str(self.directory) or ":" in str(install):
+            raise BrokerError(
+                f"Kafka takes no comma in the path of its data ({self.directory}), and Java no "
+                f"colon in that of its jars ({install}). Name other folders."
+            )
         self._java = Java(class_path(install), self.config.heap_mib, ClassArchive(install))
         self._nodes = {i: Node(i, self.directory / f"node-{i}") for i in self.node_ids}
         self._ports: dict[int, NodePorts] = {}

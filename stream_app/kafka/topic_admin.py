@@ -59,12 +59,12 @@ async def ensure_topics(
             events = next(
                 s for s in topic_specs(names, changelog, partitions) if s.role == "events"
             )
-            created += await _create_missing(admin, [events], replicas)
+            created += await create_missing(admin, [events], replicas)
         states = await read_topics(admin, [names["events"]])
         partitions = states[names["events"]].partitions if states else partitions
         specs = topic_specs(names, changelog, partitions)
         if create:
-            created += await _create_missing(admin, specs, replicas)
+            created += await create_missing(admin, specs, replicas)
         states = await read_topics(admin, [spec.name for spec in specs])
     return TopicReport(specs, states, tuple(created), mismatches(specs, states))
 
@@ -100,7 +100,7 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     return configs
 
 
-async def _create_missing(
+async def create_missing(
     admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], replicas: int | None
 ) -> list[str]:
     """Create those of the topics that are missing, and wait until all can be used.

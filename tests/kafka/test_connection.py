@@ -9,7 +9,7 @@ from typing import NamedTuple, get_args
 import faust
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +23,8 @@ from stream_app.kafka.connection import (
 )
 from stream_app.kafka.dump_topic import dump_topic
 from stream_app.kafka.embedded import EmbeddedKafka
+from stream_app.kafka.topic_admin import create_missing
+from stream_app.kafka.topics import TopicSpec
 
 PASSWORD = "sesame-open-7"  # noqa: S105
 SERVERS = ("one:9092", "two:9093")
@@ -198,7 +200,7 @@ async def there_and_back(connection: Connection, topic: str) -> list[bytes | Non
         topic, broker=connection.faust_broker, broker_credentials=connection.faust_credentials()
     )
     async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
-        await admin.create_topics([NewTopic(topic, 1, 1)])
+        await create_missing(admin, [TopicSpec("", topic, 1, {})], 1)
     async with opened(AIOKafkaProducer(**connection.client()), connection) as producer:
         await producer.send_and_wait(topic, b"by aiokafka")
     async with app.producer:

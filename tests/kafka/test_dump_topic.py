@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.dump import DumpRecord, dump_writer, read_dump
 from stream_app.kafka.dump_topic import dump_topic
+from stream_app.kafka.topic_admin import create_missing
+from stream_app.kafka.topics import TopicSpec
 
 pytestmark = pytest.mark.kafka
 
@@ -27,7 +29,7 @@ async def filled(kafka: str, topic: str, config: dict[str, str]) -> Connection:
     """A topic of three partitions with RECORDS, and two aborted records behind them."""
     connection = Connection((kafka,))
     async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
-        await admin.create_topics([NewTopic(topic, 3, 1, topic_configs=config)])
+        await create_missing(admin, [TopicSpec("", topic, 3, config)], 1)
     producer = AIOKafkaProducer(**connection.client(), transactional_id=topic)
     async with opened(producer, connection):
         for commit, records in ((True, RECORDS), (False, RECORDS[:2])):

@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_paused_node_hears_nothing_but_the_end(kafka_jars: Path, tmp_path: Path) -> None:
-    with EmbeddedKafka(tmp_path, kafka_jars) as cluster:
+    with EmbeddedKafka(tmp_path / "a folder \u6f22 %20 #1", kafka_jars) as cluster:
 
         def state() -> str:
             return Path(f"/proc/{cluster.pid(1)}/stat").read_text().rpartition(") ")[2][0]
@@ -118,6 +118,12 @@ def test_a_paused_node_hears_nothing_but_the_end(kafka_jars: Path, tmp_path: Pat
         cluster.stop(timeout_seconds=60)
         assert time.monotonic() - begun < 30
     assert "Kafka Server started" in cluster.log_path(1).read_text()
+
+
+@pytest.mark.parametrize(("data", "jars"), [("a,b", "jars"), ("data", "a:b")])
+def test_paths_that_kafka_would_split_are_refused(tmp_path: Path, data: str, jars: str) -> None:
+    with pytest.raises(BrokerError, match="Name other folders"):
+        EmbeddedKafka(tmp_path / data, tmp_path / jars)
 
 
 def test_another_number_of_nodes_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.core.clean import Heartbeat, reader
 from stream_app.core.config import CoreConfig
@@ -13,6 +13,8 @@ from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.dump import DumpRecord
 from stream_app.kafka.dump_topic import dump_topic
 from stream_app.kafka.heartbeat import Encoding, beat, heartbeat_value
+from stream_app.kafka.topic_admin import create_missing
+from stream_app.kafka.topics import TopicSpec
 
 NOW_MS = 1_700_000_000_000
 
@@ -29,7 +31,7 @@ def test_only_idle_partitions_get_one(kafka: str, topic_prefix: str) -> None:
     async def scenario() -> None:
         connection, topic = Connection((kafka,)), f"{topic_prefix}events"
         async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
-            await admin.create_topics([NewTopic(topic, 4, 1)])
+            await create_missing(admin, [TopicSpec("", topic, 4, {})], 1)
         async with opened(AIOKafkaProducer(**connection.client()), connection) as producer:
             # Partition 0 has an old record, 1 a new one, 2 both, 3 none.
             for partition, age_ms in ((0, 60_001), (1, 59_999), (2, 90_000), (2, 10)):
@@ -67,7 +69,7 @@ def test_a_heartbeat_keeps_its_partition_awake_and_rounds_go_on(
         connection, topic = Connection((kafka,)), f"{topic_prefix}events"
         config = {"message.timestamp.type": "LogAppendTime"}
         async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
-            await admin.create_topics([NewTopic(topic, 2, 1, topic_configs=config)])
+            await create_missing(admin, [TopicSpec("", topic, 2, config)], 1)
         rounds: asyncio.Queue[list[int]] = asyncio.Queue()
         times = iter([NOW_MS, NOW_MS + 1, 2**53])  # the broker's clock is between them
         beating = asyncio.create_task(

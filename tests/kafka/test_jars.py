@@ -177,14 +177,14 @@ def test_another_list_of_jars_is_another_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "root"),
     [
-        ({}, "/home/alice/.cache/clickahead"),
+        ({}, "/elsewhere/alice/.cache/clickahead"),
         ({"XDG_CACHE_HOME": "/fast"}, "/fast/clickahead"),
-        ({"XDG_CACHE_HOME": ""}, "/home/alice/.cache/clickahead"),
+        ({"XDG_CACHE_HOME": ""}, "/elsewhere/alice/.cache/clickahead"),
         ({"XDG_CACHE_HOME": "/fast", "CLICKAHEAD_CACHE": "/mine"}, "/mine"),
     ],
 )
 def test_the_cache_is_where_the_environment_says(environ: dict[str, str], root: str) -> None:
-    assert cache_root(environ, Path("/home/alice")) == Path(root)
+    assert cache_root(environ, Path("/elsewhere/alice")) == Path(root)
 
 
 def test_the_pinned_jars_are_one_kafka() -> None:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.kafka.connection import Connection, opened
+from stream_app.kafka.topic_admin import create_missing
 from stream_app.kafka.topic_reader import (
     Extent,
     TopicMissing,
@@ -16,14 +17,14 @@ from stream_app.kafka.topic_reader import (
     read_partition,
     reader,
 )
+from stream_app.kafka.topics import TopicSpec
 
 pytestmark = pytest.mark.kafka
 
 
 async def new_topic(connection: Connection, name: str, partitions: int) -> None:
     async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
-        response = await admin.create_topics([NewTopic(name, partitions, 1)])
-        assert [code for _, code, _ in response.topic_errors] == [0]
+        await create_missing(admin, [TopicSpec("", name, partitions, {})], 1)
 
 
 async def transact(

@@ -7,12 +7,14 @@ from datetime import UTC, timedelta, timezone
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.kafka.connection import Connection, opened
+from stream_app.kafka.topic_admin import create_missing
 from stream_app.kafka.topic_reader import reader
+from stream_app.kafka.topics import TopicSpec
 from stream_app.kafka.watch import follow, keeps, place, shown, time_of
 
 JSON = st.recursive(
@@ -110,7 +112,7 @@ def test_records_are_followed_as_they_come(
     async def scenario() -> list[bytes | None]:
         connection, topic = Connection((kafka,)), f"{topic_prefix}topic"
         async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
-            await admin.create_topics([NewTopic(topic, 2, 1)])
+            await create_missing(admin, [TopicSpec("", topic, 2, {})], 1)
         async with (
             opened(AIOKafkaProducer(**connection.client()), connection) as producer,
             reader(connection) as consumer,
