@@ -1,6 +1,7 @@
 """``clickahead demo``: Kafka, worker and a click stream on this machine, shown live."""
 
 import asyncio
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +61,8 @@ def command(
     if invocation is None:
         raise TypeError("a command has to be run through stream_app.cli.app")
     console = Console()
+    # A client that meets a topic younger than its metadata says so, and tries again.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="clickahead-demo-") as folder:
         options = DemoOptions(
             rate=rate,

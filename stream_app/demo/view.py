@@ -5,7 +5,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream_app.core.events import Anomaly, Prediction
+from stream_app.core.events import AlertReason, Anomaly, Prediction
 from stream_app.demo.tally import Figures, Seen, Tally
 
 MAX_ALERTS = 6
@@ -78,11 +78,13 @@ def _alerts(tally: Tally) -> Table:
 
 
 def _why(anomaly: Anomaly) -> str:
-    return "; ".join(
-        f"{reason.what} {reason.observed} had {reason.probability:.2%}, expected "
-        + ", ".join(f"{other.value} {other.probability:.0%}" for other in reason.expected[:2])
-        for reason in anomaly.reasons
-    )
+    return "; ".join(_reason(reason) for reason in anomaly.reasons)
+
+
+def _reason(reason: AlertReason) -> str:
+    text = f"{reason.what} {reason.observed} had {reason.probability:.2%}"
+    expected = ", ".join(f"{other.value} {other.probability:.0%}" for other in reason.expected[:2])
+    return f"{text}, expected {expected}" if expected else text
 
 
 def _ms(value: float | None) -> str:
