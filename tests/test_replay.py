@@ -21,11 +21,11 @@ from stream_app.core.events import REASONS, Prediction, RejectedRecord
 from stream_app.files import FileEvent
 from stream_app.partitioning import partition_of
 from stream_app.replay import OUTPUTS, InputRecord, Replay, from_files, write_replay
-from tests.core.streams import CONFIG, KEY, START_MS, TOPIC, hostile, records
+from tests.core.streams import CONFIG, KEY, START_MS, TOPIC, flows, hostile, records
 
 Make = Callable[..., OnnxEngine]
 RELAXED = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 Outputs = dict[str, list[Record]]
 
@@ -33,7 +33,7 @@ Outputs = dict[str, list[Record]]
 @st.composite
 def inputs(draw: st.DrawFn) -> list[InputRecord]:
     """Records of a file on three partitions."""
-    values = draw(st.lists(records(), max_size=80))
+    values = draw(st.one_of(flows(), st.lists(records(), max_size=60)))
     events = [FileEvent(key_of(value), value or b"") for value in values]
     return [*from_files(events, 3)]
 

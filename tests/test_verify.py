@@ -14,7 +14,7 @@ from stream_app.core.events import Prediction
 from stream_app.files import FileEvent
 from stream_app.replay import InputRecord, Replay, from_files
 from stream_app.verify import Audit, AuditBooks
-from tests.core.streams import CONFIG, START_MS, TOPIC, hostile, records
+from tests.core.streams import CONFIG, START_MS, TOPIC, flows, hostile, records
 
 Make = Callable[..., OnnxEngine]
 RELAXED = settings(
@@ -32,7 +32,7 @@ def packed(value: bytes | None) -> bytes | None:
 
 @st.composite
 def inputs(draw: st.DrawFn) -> list[InputRecord]:
-    values = draw(st.lists(records(), min_size=1, max_size=60))
+    values = draw(st.one_of(flows(), st.lists(records(), max_size=60)))
     values = [draw(st.sampled_from([value, packed(value)])) for value in values]
     keys = draw(st.lists(st.sampled_from([b"a", b"b", None]), min_size=60, max_size=60))
     events = [FileEvent(key, value or b"") for key, value in zip(keys, values, strict=False)]

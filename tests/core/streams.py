@@ -55,6 +55,50 @@ def records() -> st.SearchStrategy[bytes | None]:
     return st.one_of(clicks(), clicks(), clicks(), clicks(), heartbeats(), rubbish)
 
 
+# How far an event lies behind or ahead of the newest before it.
+_MOVES_MS = st.one_of(
+    st.integers(0, 20 * _MINUTE_MS),
+    st.sampled_from([0, 1000, 30 * _MINUTE_MS, 31 * _MINUTE_MS, -1000, -600_000, -600_001]),
+    st.integers(-90 * _MINUTE_MS, 0),
+    st.sampled_from([3_600_000, 86_400_000, 86_400_001]),
+)
+_SHAPES = st.tuples(
+    st.sampled_from(["click"] * 12 + ["heartbeat", "rubbish"]),
+    _MOVES_MS,
+    st.integers(0, 3),
+    st.sampled_from([None, *(f"i{n}" for n in range(12))]),
+    st.sampled_from(ACTIONS),
+    st.sampled_from([None, None, None, None, "s1", "s2"]),
+    st.one_of(st.none(), st.integers(0, 30).map(lambda n: f"e{n}")),
+)
+
+
+@st.composite
+def flows(draw: st.DrawFn, max_size: int = 50) -> list[bytes | None]:
+    """A stream as time goes by: sessions that end and begin again, now and then something late."""
+    values: list[bytes | None] = []
+    now_ms = START_MS
+    least = draw(st.integers(0, max_size))  # left alone, lists have some five elements
+    for kind, move_ms, user, item, action, session, event_id in draw(
+        st.lists(_SHAPES, min_size=least, max_size=max_size)
+    ):
+        at_ms = now_ms + move_ms
+        now_ms = max(now_ms, at_ms)
+        event = {
+            "user_id": f"u{user}",
+            "timestamp": at_ms,
+            "item_id": item,
+            "event_type": action,
+            "session_id": session,
+            "event_id": event_id,
+        }
+        if kind == "heartbeat":
+            event = {"timestamp": at_ms, "event_type": "_heartbeat"}
+        kept = {name: value for name, value in event.items() if value is not None}
+        values.append(b"rubbish" if kind == "rubbish" else json.dumps(kept).encode())
+    return values
+
+
 def hostile(count: int, seed: int) -> list[bytes]:
     """Messages that are no clicks: noise, huge, deep, of wrong types, in other encodings, cut."""
     rng = np.random.default_rng(seed)

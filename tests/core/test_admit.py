@@ -5,22 +5,28 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
 from model.spec import ModelSpec, Vocabulary, item_hash
-from stream_app.core.admit import EXPIRY_BUCKET_MS, VOCABULARY_MIN_EVENTS, Admission
+from stream_app.core.admit import (
+    EXPIRY_BUCKET_MS,
+    VOCABULARY_HORIZON,
+    VOCABULARY_MIN_EVENTS,
+    Admission,
+)
 from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
 from stream_app.core.config import CoreConfig
 from stream_app.core.entries import Entry, Eviction, Refusal, SessionEnd, StepAt
 from stream_app.core.rounds import advance
 from stream_app.core.store import PartitionStore
-from tests.core.streams import KEY, START_MS, event_batch, records
+from tests.core.streams import KEY, START_MS, event_batch, flows, records
 
 Make = Callable[..., OnnxEngine]
 RELAXED = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -186,6 +192,8 @@ class Plain:
     def count(self, is_known: bool) -> None:
         self.known, self.unknown = self.known + is_known, self.unknown + (not is_known)
         judged = self.known + self.unknown >= VOCABULARY_MIN_EVENTS
+        if self.known + self.unknown >= VOCABULARY_HORIZON:
+            self.known, self.unknown = self.known // 2, self.unknown // 2
         self.unfamiliar = judged and self.unknown > self.known
 
 
@@ -241,8 +249,8 @@ CONFIGS = st.fixed_dictionaries(
 
 @RELAXED
 @given(
-    values=st.lists(records(), max_size=120),
-    cuts=st.sets(st.integers(0, 120), max_size=8),
+    values=st.one_of(flows(), flows(), st.lists(records(), max_size=60)),
+    cuts=st.sets(st.integers(0, 60), max_size=8),
     settings_=CONFIGS,
     ring_length=st.sampled_from([2, 3, 8]),
     reset=st.booleans(),
@@ -306,6 +314,43 @@ def test_an_event_id_is_remembered_for_a_ring_of_events_and_by_user(
     assert reasons([number, text], engine) == ["duplicate"]
 
 
+@pytest.mark.parametrize("before", range(1, 8))
+@pytest.mark.parametrize("in_batch", range(4))
+def test_what_a_ring_forgets_does_not_depend_on_where_a_batch_begins(
+    before: int, in_batch: int, tiny_engine_with: Make
+) -> None:
+    """Ids and times of a ring of 3, of which some events are of the same batch as the question."""
+    engine, config = tiny_engine_with(ring_length=3), CoreConfig(pseudonym_key=KEY)
+    count = before + in_batch
+    told = [click(1000 * n, event_id=f"e{n}") for n in range(count)]
+    for n in range(count):
+        _, duplicates, _ = admitted(
+            [*told, click(1000 * count, event_id=f"e{n}")], {before}, engine, config
+        )
+        assert duplicates == (n >= count - 3)
+        for early_ms in (0, 1):
+            found, _, _ = admitted([*told, click(1000 * n - early_ms)], {before}, engine, config)
+            is_late = (count, "late") in found
+            assert is_late == (count >= 3 and 1000 * n - early_ms < 1000 * (count - 3))
+
+
+def test_unknown_items_are_counted_over_the_last_two_thousand(tiny_engine_with: Make) -> None:
+    engine, config = tiny_engine_with(), CoreConfig(pseudonym_key=KEY)
+    store = PartitionStore(0, engine, config)
+    plain = Plain(engine.spec, engine.vocabulary, config)
+    items = ["i1"] * 5000 + ["x1"] * 3000
+    clicks = [
+        Click("u", None, None, item, "view", START_MS + n, None) for n, item in enumerate(items)
+    ]
+    admission = Admission(event_batch([None] * len(clicks)), [*clicks], store, engine)
+    assert admission.run(0) == len(clicks)
+    for n, one in enumerate(clicks):
+        plain.play(n, one, store.pseudonym)
+    told = [entry.fallback for entry in plain.found if isinstance(entry, Step)]
+    assert admission.steps.fallback == told
+    assert 5500 < admission.steps.fallback.index(True) < 7048
+
+
 def test_a_session_ends_exactly_when_its_gap_has_passed(tiny_engine_with: Make) -> None:
     engine, config = tiny_engine_with(), CoreConfig(pseudonym_key=KEY)
     gap_ms = engine.spec.session_gap_ms
@@ -313,3 +358,6 @@ def test_a_session_ends_exactly_when_its_gap_has_passed(tiny_engine_with: Make) 
         beat = msgspec.json.encode({"event_type": "_heartbeat", "timestamp": START_MS + wait_ms})
         found, _, _ = admitted([click(0), beat], set(), engine, config)
         assert sum(isinstance(entry, End) for entry in found) == ends
+        found, _, _ = admitted([click(0), click(wait_ms)], set(), engine, config)
+        steps = [entry for entry in found if isinstance(entry, Step)]
+        assert [(step.starts, step.position) for step in steps[1:]] == [(bool(ends), 2 - ends)]
