@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ MOST_SCORES = 65_536  # per alert kind
 
 class CalibrationError(ValueError):
     """Scores that are none, or a file that belongs to another model."""
+
+    exit_code: ClassVar[int] = 2
 
 
 def save_calibration(model_dir: Path, scores: Mapping[str, npt.ArrayLike]) -> dict[str, Floats]:

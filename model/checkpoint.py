@@ -7,7 +7,7 @@ of them. It imports no torch, so that the serving side can read a checkpoint.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -27,6 +27,8 @@ NORM_FLOOR = 1e-6
 
 class CheckpointError(ValueError):
     """A folder holds no model, half a model, or one whose parts do not belong together."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

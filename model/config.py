@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 class ConfigError(ValueError):
     """A training setting is unknown or out of range."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

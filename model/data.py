@@ -5,6 +5,7 @@ take up its work at any batch.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -19,6 +20,8 @@ INTENTS = ("cart", "purchase")
 
 class DataError(ValueError):
     """A log cannot be learned from, or contradicts the spec it is said to follow."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class Targets(msgspec.Struct, frozen=True):

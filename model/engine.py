@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -24,6 +25,8 @@ from model.spec import Advance, Floats, Hidden, Ints, Memory, ModelSpec, Tokens,
 
 class EngineError(ValueError):
     """A folder that cannot be served, or a step that was asked for something impossible."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class OnnxEngine:

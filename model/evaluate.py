@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +23,8 @@ from model.spec import ModelSpec
 
 class EvaluationError(ValueError):
     """There is nothing to measure, or it was asked for in a way that does not exist."""
+
+    exit_code: ClassVar[int] = 2
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,8 @@ MAX_LOG_Z_ERROR = 0.05  # nats, 99 % of the queries
 
 class ExportError(ValueError):
     """A model that cannot be served as it is."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class Candidate(msgspec.Struct, frozen=True):

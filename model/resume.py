@@ -5,7 +5,7 @@ optimizer's moments and the position are all that a run needs to go on as if not
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy.typing as npt
@@ -19,6 +19,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 class ResumeError(ValueError):
     """A folder holds an unfinished run that is not this one."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class EpochRecord(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ neither torch nor ONNX Runtime.
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -24,6 +24,8 @@ FORMAT = 1
 
 class SpecError(ValueError):
     """A model's spec contradicts itself, or two parts come from different models."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
