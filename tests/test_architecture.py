@@ -60,7 +60,23 @@ READS_ENVIRONMENT = {
 BANNED_NAMES = {"base", "common", "helper", "helpers", "misc", "shared", "types", "util", "utils"}
 
 # Sources without a file of their own under tests, and the tests that cover them.
-TESTED_ELSEWHERE = {"stream_app/__main__.py": "tests/test_cli.py"}
+TESTED_ELSEWHERE = {
+    "model/log.py": "tests/model/test_data.py",
+    "stream_app/__main__.py": "tests/test_cli.py",
+    "stream_app/app.py": "tests/chaos/test_replay.py",
+    "stream_app/bundled.py": "tests/commands/test_train.py",
+    "stream_app/commands/evaluate.py": "tests/commands/test_train.py",
+    "stream_app/commands/export.py": "tests/commands/test_train.py",
+    "stream_app/commands/replay.py": "tests/commands/test_train.py",
+    "stream_app/demo/follow.py": "tests/commands/test_demo.py",
+    "stream_app/demo/options.py": "tests/commands/test_demo.py",
+    "stream_app/demo/run.py": "tests/commands/test_demo.py",
+    "stream_app/demo/show.py": "tests/commands/test_demo.py",
+    "stream_app/demo/worker_process.py": "tests/commands/test_demo.py",
+    "stream_app/kafka/consumer.py": "tests/kafka/test_consumer_thread.py",
+    "stream_app/kafka/shell_config.py": "tests/kafka/test_delivery.py",
+    "stream_app/notices.py": "tests/commands/test_demo.py",
+}
 
 # Tests of more than one module.
 WHOLE = frozenset({"test_architecture", "test_makefile", "test_readme", "test_whole"})
@@ -225,6 +241,7 @@ def test_every_source_has_its_tests(path: Path) -> None:
 def test_every_test_has_its_source() -> None:
     mirrored = {ROOT / mirror_of(path) for path in sources()}
     rooms = ["tests", "tests/commands", "tests/core", "tests/files", "tests/kafka", "tests/model"]
+    rooms += ["tests/demo", "tests/simulate"]
     tests = {path for room in rooms for path in (ROOT / room).glob("test_*.py")}
     assert sorted(str(x.relative_to(ROOT)) for x in tests - mirrored if x.stem not in WHOLE) == []
 
