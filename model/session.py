@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
+from model.runtime import ort
 from model.served import score_columns
 from model.spec import Floats, Hidden, Ints, Memory, ModelSpec, Tokens
 

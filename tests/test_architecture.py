@@ -53,6 +53,7 @@ IMPURE_NAMES = frozenset({"now", "utcnow", "today", "default_rng", "open", "inpu
 READS_ENVIRONMENT = {
     "stream_app/cli.py",
     "stream_app/worker.py",
+    "model/runtime.py",  # tells ONNX Runtime, before it is imported, not to report to its maker
     "stream_app/commands/train.py",  # tells OpenMP, before torch is imported, not to spin
     "stream_app/kafka/node.py",  # hands PATH, and nothing else, to the Java process
 }

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-import onnxruntime as ort
 
 from model.graph_builder import GraphBuilder
+from model.runtime import ort
 from model.scan import Scan
 from model.spec import Floats, Ints
 

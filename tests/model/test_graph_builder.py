@@ -1,10 +1,10 @@
 """The notation writes what ONNX Runtime runs, and sums rows the same wherever they stand."""
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from model.graph_builder import GraphBuilder
+from model.runtime import ort
 
 
 def run(graph: GraphBuilder, outputs: list[str], x: np.ndarray) -> list[np.ndarray]:
