@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any, Literal, TextIO
 
 QUIET = ("faust", "mode", "aiokafka")
@@ -12,6 +13,8 @@ QUIET = ("faust", "mode", "aiokafka")
 
 SERVICE = "[^"
 """How a line of Faust's service tree begins, whichever module the service's class is from."""
+
+REPEAT_SECONDS = 5.0
 
 UTC = "%Y-%m-%dT%H:%M:%S"
 
@@ -41,6 +44,25 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(said, ensure_ascii=False)
 
 
+class Repeated(logging.Filter):
+    """One line of a place in a library per so many seconds: a client that cannot reach Kafka would
+    say so fifty times a second.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._clock = clock
+        self._said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        place, now = (record.pathname, record.lineno), self._clock()
+        if not record.name.startswith(QUIET) or now >= self._said.get(place, now):
+            self._said[place] = now + self._seconds
+            return True
+        return False
+
+
 def _is_no_narration(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or not record.getMessage().startswith(SERVICE)
 
@@ -59,4 +81,5 @@ def set_up_log(
         logging.getLogger(name).setLevel(logging.NOTSET if everything else logging.WARNING)
     if not everything:
         handler.addFilter(_is_no_narration)
+        handler.addFilter(Repeated(REPEAT_SECONDS))
     return handler

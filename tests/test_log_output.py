@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream_app.log_output import set_up_log
+from stream_app.log_output import Repeated, set_up_log
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,18 @@ def test_every_line_for_machines_is_one_json_object() -> None:
     assert (ready["level"], ready["logger"], ready["message"]) == ("INFO", "stream_app", "ready: 4")
     assert "exception" not in warned
     assert failed["exception"].rstrip().endswith("ValueError: no such thing: ü")
+
+
+def test_a_library_that_says_the_same_all_the_time_is_heard_every_few_seconds() -> None:
+    times = iter([0.0, 1.0, 4.9, 5.0, 5.1, 5.2, 5.3])
+    repeated = Repeated(5.0, lambda: next(times))
+
+    def heard(name: str, line: int) -> bool:
+        return repeated.filter(logging.LogRecord(name, logging.ERROR, "f.py", line, "m", (), None))
+
+    assert [heard("aiokafka.conn", 7) for _ in range(5)] == [True, False, False, True, False]
+    assert heard("aiokafka.conn", 8)
+    assert heard("stream_app.kafka", 7)
 
 
 def test_a_level_holds_back_what_is_below() -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.consumer import Fetcher
 from faust.transport.drivers.aiokafka import Consumer, Producer, Transport
 from faust.types import TP, ConsumerMessage
@@ -78,8 +79,12 @@ class ChunkConsumer(Consumer):
     async def _drain_messages(self, fetcher: Any) -> None:
         """Faust's loop spends four tasks per message on being interruptible; this one awaits."""
         while not (self.should_stop or fetcher.should_stop):
-            async for _, message in self.getmany(timeout=1.0):
-                await self.callback(message)
+            try:
+                async for _, message in self.getmany(timeout=1.0):
+                    await self.callback(message)
+            except ConsumerStoppedError:
+                if not self.app.should_stop:
+                    raise
 
     async def _commit(self, offsets: Any) -> bool:
         """Offsets are committed with what they caused, see `delivery`."""

@@ -6,6 +6,7 @@ The shell's own tests use it, so that they say nothing about the model.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -122,5 +123,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    set_up_log("INFO", "text")
+    set_up_log(os.environ.get("CL_LOG", "INFO"), "text")
     sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -160,10 +161,12 @@ class WorkerProcess:
 
     def __init__(self, bootstrap: str, app_id: str, *arguments: str, **shell: object) -> None:
         self.started = time.monotonic()
+        # Not a pipe: a worker that nobody reads from would wait for ever once it is full.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "tests.kafka.counting", bootstrap, app_id,
              "--shell", json.dumps(shell), *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=self._errors, text=True,
         )  # fmt: skip
 
     def ready(self) -> Mapping[str, Any]:
@@ -173,11 +176,7 @@ class WorkerProcess:
             word, _, said = line.partition(" ")
             if word == "ready":
                 return dict(json.loads(said))
-        raise AssertionError(f"The worker ended with {self.process.wait()}: {self.errors()}")
-
-    def errors(self) -> str:
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
+        raise AssertionError(f"The worker ended with {self.wait()}")
 
     def kill(self) -> None:
         self.process.kill()
@@ -190,8 +189,10 @@ class WorkerProcess:
 
     def wait(self) -> tuple[int, str]:
         """Until it ends; exit code and what was logged."""
-        _, errors = self.process.communicate(timeout=30)
-        return self.process.returncode, errors
+        self.process.communicate(timeout=30)
+        with self._errors as errors:
+            errors.seek(0)
+            return self.process.returncode, errors.read()
 
 
 class Watching(Unobserved):
