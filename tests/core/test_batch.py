@@ -1,10 +1,16 @@
 """What the core is given is frozen; what it gives begins empty every time."""
 
+from collections.abc import Callable
+
+import msgspec
 import pytest
 
+from model.engine import OnnxEngine
 from stream_app.core.batch import OutputBatch, Record, Route
 from stream_app.core.events import OUTCOMES
-from tests.core.streams import event_batch
+from stream_app.core.pipeline import play
+from stream_app.core.store import PartitionStore
+from tests.core.streams import CONFIG, event_batch
 
 
 def test_outputs_begin_empty_and_share_nothing() -> None:
@@ -23,3 +29,21 @@ def test_a_batch_and_a_route_are_frozen() -> None:
         event_batch([b"x"]).partition = 1  # type: ignore[misc]
     with pytest.raises(AttributeError):
         Route("m").live = "n"  # type: ignore[misc]
+
+
+def test_a_batch_that_would_double_events_is_refused_and_changes_nothing(
+    tiny_engine_with: Callable[..., OnnxEngine],
+) -> None:
+    engine = tiny_engine_with()
+    store, route = PartitionStore(0, engine, CONFIG), Route(engine.version)
+    engines = {engine.version: engine}
+    play(event_batch([b"x"] * 5, 10), store, engines, route)
+    changes = store.take_changes()
+    with pytest.raises(ValueError, match="begins at offset 14, the state already holds everything"):
+        play(event_batch([b"x"], 14), store, engines, route)
+    unending = msgspec.structs.replace(event_batch([b"x"] * 3, 15), next_offset=17)
+    with pytest.raises(ValueError, match="ends at offset 17, the next one cannot start at 17"):
+        play(unending, store, engines, route)
+    assert store.take_changes() == changes
+    assert play(event_batch([], 20), store, engines, route) == OutputBatch()
+    assert store.next_offset == 20  # commit markers alone were there
