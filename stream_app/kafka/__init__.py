@@ -1,1 +1,1 @@
-"""Kafka: the hardened Faust transport, exactly-once delivery, bulk recovery, the embedded broker."""
+"""Kafka: the hardened Faust transport, exactly-once delivery, bulk recovery, our own broker."""
