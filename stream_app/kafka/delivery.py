@@ -110,10 +110,13 @@ class AtLeastOnce:
         self.config = config
         self.commit_offsets = commit_offsets
         self._producer: AIOKafkaProducer | None = None
+        self._opening = asyncio.Lock()
 
     async def open(self, partition: int) -> Committer:
-        if self._producer is None:
-            self._producer = await plain_producer(self.config)
+        # Partitions are opened side by side, and share it.
+        async with self._opening:
+            if self._producer is None:
+                self._producer = await plain_producer(self.config)
         # An earlier owner may have left a transaction open, see Acknowledged.
         transactional = Transactional(
             self.config, partition, await take_over(self.config, partition)

@@ -1,6 +1,7 @@
 """Producers: a transactional one per source partition, a plain one for the rest."""
 
 import asyncio
+from itertools import chain
 
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer
@@ -72,11 +73,14 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
 async def let_go(producer: AIOKafkaProducer) -> None:
     """Stop a producer, whatever has become of it."""
     await producer.stop()
-    manager = producer._txn_manager
-    waiter = None if manager is None else manager.wait_for_transaction_end()
-    if waiter is not None and waiter.done() and not waiter.cancelled():
-        # A fenced producer's error is in here, too; unread, it would be reported at some time.
-        waiter.exception()
+    manager, accumulator = producer._txn_manager, producer._message_accumulator
+    batches = {*accumulator._pending_batches, *chain(*accumulator._batches.values())}
+    futures = [future for batch in batches for future in (batch.future, batch._drain_waiter)]
+    futures.append(None if manager is None else manager.wait_for_transaction_end())
+    for future in futures:
+        # A fenced producer's error is in all of them; unread, it would be reported at some time.
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()
 
 
 def is_fenced(error: BaseException | None) -> bool:

@@ -22,7 +22,7 @@ from stream_app.kafka.connection import Connection
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.replay import InputRecord, Replay
 from stream_app.settings import load
-from tests.kafka.ledger import ROOT, read
+from tests.kafka.ledger import ROOT, read, read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -168,11 +168,11 @@ def test_a_worker_killed_five_times_publishes_and_keeps_what_replay_does(
         last.terminate()
         assert last.wait() == 0
         for name, by_partition in expected.items():
-            found = await read(kafka, topic_prefix + name, PARTITIONS)
+            found = await read_all(kafka, topic_prefix + name, PARTITIONS)
             for partition, made in by_partition.items():
                 assert [(row.key, row.value) for row in found[partition]] == made, name
         assert sum(map(len, expected["anomalies"].values())) > 0
-        kept = await read(kafka, changelog, PARTITIONS)
+        kept = await read_all(kafka, changelog, PARTITIONS)
         for partition, records in kept.items():
             assert folded([(row.key, row.value) for row in records]) == state[partition]
 

@@ -19,7 +19,7 @@ from stream_app.kafka.delivery import (
 from stream_app.kafka.packing import OVERSIZED
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
 from tests.kafka.counting import config
-from tests.kafka.ledger import make_topics, read
+from tests.kafka.ledger import make_topics, read_all
 
 pytestmark = pytest.mark.kafka
 
@@ -50,6 +50,13 @@ def results(shell: ShellConfig, end: int, changes: int = 2, size: int = 10) -> R
     )
 
 
+async def until_committed(shell: ShellConfig, expected: int) -> None:
+    """The group's offset, which its coordinator moves when it has the marker."""
+    deadline = asyncio.get_running_loop().time() + 10
+    while await committed(shell) != expected:
+        assert asyncio.get_running_loop().time() < deadline
+
+
 async def committed(shell: ShellConfig) -> int | None:
     consumer = AIOKafkaConsumer(**shell.client, group_id=shell.app_id, enable_auto_commit=False)
     await consumer.start()
@@ -76,14 +83,14 @@ def test_outputs_changes_and_offset_become_visible_together_or_not_at_all(
             {TopicPartition(shell.source, 0): 9}, shell.app_id
         )
         second = await delivery.open(0)
-        (prediction,) = (await read(kafka, shell.outputs["predictions"], 1))[0]
+        (prediction,) = (await read_all(kafka, shell.outputs["predictions"], 1))[0]
         assert (prediction.key, prediction.value) == (b"k", b"5")
         assert (prediction.timestamp, prediction.headers) == (123, (("latency", b"{}"),))
-        assert len((await read(kafka, shell.changelog, 1))[0]) == 2
-        assert await committed(shell) == 5
+        assert len((await read_all(kafka, shell.changelog, 1))[0]) == 2
+        await until_committed(shell, 5)
         await second.commit(second.pack(results(shell, 9)), 9)
-        assert await committed(shell) == 9
-        assert [r.value for r in (await read(kafka, shell.outputs["predictions"], 1))[0]] == [
+        await until_committed(shell, 9)
+        assert [r.value for r in (await read_all(kafka, shell.outputs["predictions"], 1))[0]] == [
             b"5",
             b"9",
         ]
@@ -104,8 +111,10 @@ def test_changes_beyond_one_record_batch_are_still_atomic_at_least_once(
             offsets.extend(given.values())
 
         delivery = AtLeastOnce(shell, commit_offsets)
-        committer = await delivery.open(0)
+        committer, other = await asyncio.gather(delivery.open(0), delivery.open(1))
         assert isinstance(committer, Acknowledged)
+        assert isinstance(other, Acknowledged)
+        assert committer.producer is other.producer
         small = committer.pack(results(shell, 1))
         large = committer.pack(results(shell, 2, changes=30, size=BATCH_BYTES // 10))
         assert len(small[-1].batches) == 1
@@ -113,11 +122,11 @@ def test_changes_beyond_one_record_batch_are_still_atomic_at_least_once(
         assert await committer.commit(small, 1) == 2
         assert await committer.commit(large, 2) == 32
         assert offsets == [1, 2]
-        rows = (await read(kafka, shell.changelog, 1))[0]
+        rows = (await read_all(kafka, shell.changelog, 1))[0]
         assert [row.offset for row in rows] == list(range(32))
         end = (await extents(shell))[1]
         assert end == 33  # a marker: the second went in a transaction
-        await asyncio.gather(committer.close(), delivery.close())
+        await asyncio.gather(committer.close(), other.close(), delivery.close())
 
     run(kafka, topic_prefix + "a", scenario)
 
@@ -140,8 +149,8 @@ def test_at_least_once_acknowledges_outputs_before_state_and_state_before_offset
         seen: list[tuple[int, int]] = []
 
         async def commit_offsets(given: Mapping[TopicPartition, int]) -> None:
-            outputs = (await read(kafka, shell.outputs["predictions"], 1))[0]
-            changes = (await read(kafka, shell.changelog, 1))[0]
+            outputs = (await read_all(kafka, shell.outputs["predictions"], 1))[0]
+            changes = (await read_all(kafka, shell.changelog, 1))[0]
             seen.append((len(outputs), len(changes)))
             raise CommitFailedError("the group has moved on")  # and that is no reason to fail
 
@@ -157,7 +166,7 @@ def test_at_least_once_acknowledges_outputs_before_state_and_state_before_offset
         assert not sending.done()
         sending.cancel()
         assert seen == [(1, 2)]
-        assert len((await read(kafka, shell.changelog, 1))[0]) == 2
+        assert len((await read_all(kafka, shell.changelog, 1))[0]) == 2
         await asyncio.gather(sending, committer.close(), delivery.close(), return_exceptions=True)
 
     run(kafka, topic_prefix + "a", scenario)
@@ -180,7 +189,7 @@ def test_an_output_too_large_for_its_topic_leaves_a_stub_and_does_not_stop_the_r
         packed = committer.pack(given)
         assert [one.oversized for one in packed] == [1, 0]
         await committer.commit(packed, 3)
-        rows = (await read(kafka, topic, 1))[0]
+        rows = (await read_all(kafka, topic, 1))[0]
         assert [(row.key, row.value) for row in rows] == [
             (b"a", b"small"),
             (b"b", None),

@@ -1,7 +1,9 @@
 """Taking a partition over ends every earlier owner's power over it, whatever it was doing."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import aiokafka.producer.sender
 import pytest
@@ -9,7 +11,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from stream_app.kafka.producers import TRANSACTION_BACKOFF_SECONDS, is_fenced, let_go, take_over
 from tests.kafka.counting import config
-from tests.kafka.ledger import make_topics, read
+from tests.kafka.ledger import make_topics, read, read_all
 
 pytestmark = pytest.mark.kafka
 
@@ -35,6 +37,8 @@ def test_an_earlier_owner_is_fenced_at_every_step_and_nothing_of_it_is_read(
     kafka: str, topic_prefix: str, step: Step
 ) -> None:
     async def scenario() -> None:
+        echoes: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, echo: echoes.append(echo))
         shell = config(kafka, topic_prefix + "a", partitions=1)
         await make_topics(kafka, shell.app_id, partitions=1)
         topic, source = shell.outputs["predictions"], TopicPartition(shell.source, 0)
@@ -49,9 +53,12 @@ def test_an_earlier_owner_is_fenced_at_every_step_and_nothing_of_it_is_read(
         await owner.begin_transaction()
         await send(owner, topic, source)
         await owner.commit_transaction()
-        assert len((await read(kafka, topic, 1))[0]) == 1
+        assert len((await read_all(kafka, topic, 1))[0]) == 1
         assert len((await read(kafka, topic, 1, "read_uncommitted"))[0]) == 2
         await asyncio.gather(let_go(zombie), let_go(owner))
+        del zombie, raised
+        gc.collect()
+        assert echoes == []
 
     asyncio.run(scenario())
 

@@ -1,0 +1,85 @@
+"""Faust sees one message per partition and poll, and none that is out of date."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from stream_app.kafka.consumer import HOLD_POLL_SECONDS
+from stream_app.kafka.inbox import Chunk
+from tests.kafka.counting import config
+from tests.kafka.ledger import Watching, events, make_topics, produce, serving, until
+
+pytestmark = pytest.mark.kafka
+
+
+def test_a_poll_is_one_message_per_partition_whatever_it_holds(
+    kafka: str, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        shell = config(kafka, topic_prefix + "a")
+        await make_topics(kafka, shell.app_id)
+        watching, chunks = Watching(), []
+        batch = events(2_000)
+        await produce(kafka, shell.app_id, batch)
+        async with serving(shell, watching=watching) as app:
+            offer = app.lanes.offer
+
+            def counted(chunk: Chunk) -> None:
+                chunks.append(chunk)
+                offer(chunk)
+
+            app.lanes.offer = counted  # type: ignore[method-assign]
+            await until(lambda: watching.events == len(batch))
+            assert len(app.consumer.unacked) == 0
+        assert sum(len(chunk.rows) for chunk in chunks) <= len(batch)
+        # Faust's own consumer would have made 2,000 messages of it.
+        assert len(chunks) + len(watching.done) < 60
+
+    asyncio.run(scenario())
+
+
+def test_what_was_read_before_the_flow_stopped_is_not_handed_on(
+    kafka: str, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        shell = config(kafka, topic_prefix + "a", partitions=2)
+        await make_topics(kafka, shell.app_id, 2)
+        async with serving(shell) as app:
+            consumer, given = app.consumer, []
+            sources = [TP(shell.source, 0), TP(shell.source, 1)]
+
+            async def read(tps: frozenset[TP], wait: float, max_rows: int | None) -> list[Any]:
+                consumer.stop_flow()
+                return [Chunk(tp.topic, tp.partition, 0, 1, ("row",), 0.0) for tp in sources]
+
+            consumer._thread.read = read  # type: ignore[method-assign]
+            given += [message async for message in consumer.getmany(0.1)]
+            assert given == []
+
+    asyncio.run(scenario())
+
+
+def test_while_a_partition_is_on_hold_polls_are_short(kafka: str, topic_prefix: str) -> None:
+    """What waits inside aiokafka for a partition on hold wakes no poll that is under way."""
+
+    async def scenario() -> None:
+        shell = config(kafka, topic_prefix + "a", partitions=1)
+        await make_topics(kafka, shell.app_id, 1)
+        async with serving(shell) as app:
+            consumer, waits = app.consumer, []
+            read = consumer._thread.read
+
+            async def timed(tps: frozenset[TP], wait: float, max_rows: int | None) -> list[Any]:
+                waits.append((set(tps), wait))
+                return await read(tps, wait, max_rows)
+
+            consumer._thread.read = timed  # type: ignore[method-assign]
+            tp = TP(shell.source, 0)
+            consumer.on_buffer_full(tp)
+            await until(lambda: (set(), HOLD_POLL_SECONDS) in waits)
+            consumer.on_buffer_drop(tp)
+            await until(lambda: ({tp}, 1.0) in waits)
+
+    asyncio.run(scenario())

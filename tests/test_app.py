@@ -1,0 +1,67 @@
+"""From settings and a model to the Faust app that serves them."""
+
+import asyncio
+from dataclasses import replace
+
+import faust
+
+from model.engine import OnnxEngine
+from stream_app.app import NEEDED, OUTPUTS, core_of, create_app, shell_config
+from stream_app.core.batch import EventBatch, OutputBatch
+from stream_app.kafka.observer import Unobserved
+from stream_app.kafka.preflight import Ground
+from stream_app.settings import load
+
+SETTINGS = load(
+    None,
+    {
+        "CLICKAHEAD_KAFKA__BOOTSTRAP_SERVERS": "one:9092,two:9092",
+        "CLICKAHEAD_INPUT__TOPIC": "shop.clicks",
+        "CLICKAHEAD_WORKER__APP_ID": "shop",
+        "CLICKAHEAD_WORKER__DELIVERY": "at_least_once",
+        "CLICKAHEAD_WORKER__INSTANCE_ID": "pod-0",
+        "CLICKAHEAD_WORKER__SESSION_TIMEOUT_MS": "6000",
+    },
+    {},
+)
+GROUND = Ground(partitions=6, max_record_bytes={"shop.clicks": 5_000})
+
+
+def test_the_shell_is_told_what_the_settings_and_the_cluster_say() -> None:
+    shell = shell_config(SETTINGS, GROUND)
+    assert shell.client["bootstrap_servers"] == ["one:9092", "two:9092"]
+    assert (shell.app_id, shell.source, shell.partitions) == ("shop", "shop.clicks", 6)
+    assert shell.outputs == {name: f"clickahead.{name}" for name in OUTPUTS}
+    assert (shell.delivery, shell.instance_id) == ("at_least_once", "pod-0")
+    # A member that misses a heartbeat or two is still alive.
+    assert 3 * shell.heartbeat_interval_ms <= shell.session_timeout_ms == 6_000
+    assert shell.max_record_bytes == GROUND.max_record_bytes
+    assert {"events", *OUTPUTS} == NEEDED
+
+
+def test_the_core_plays_a_batch_on_a_partitions_own_store(tiny_engine: OnnxEngine) -> None:
+    core = core_of(SETTINGS, tiny_engine)
+    store, stages = core.store(5), []
+    batch = EventBatch(
+        topic="shop.clicks", partition=5, offsets=[7, 8], timestamps_ms=[-1, -1],
+        keys=[b"u", None], headers=[(), ()], next_offset=9,
+        values=[b'{"user_id":"u","timestamp":1700000000000,"item_id":"i1"}', b"\xff"],
+    )  # fmt: skip
+    out = core.play(batch, store, stages.append)
+    assert isinstance(out, OutputBatch)
+    assert (len(out.predictions), len(out.rejected)) == (1, 1)
+    assert store.next_offset == 9
+    assert {"decode", "advance", "decide"} <= set(stages)
+    assert all(hasattr(out, field) for field in (*OUTPUTS, *core.measured))
+
+
+def test_the_app_is_a_faust_app_for_that_group(tiny_engine: OnnxEngine) -> None:
+    async def made() -> faust.App:
+        return create_app(SETTINGS, GROUND, tiny_engine, Unobserved())
+
+    app = asyncio.run(made())
+    assert isinstance(app, faust.App)
+    assert app.conf.id == "shop"
+    assert [str(url) for url in app.conf.broker] == ["kafka://one:9092", "kafka://two:9092"]
+    assert app.tables.changelog_topics == {"shop-state-changelog"}
+    assert replace(app.shell, app_id="x").changelog == "x-state-changelog"
