@@ -66,7 +66,7 @@ _SHAPES = st.tuples(
     st.sampled_from(["click"] * 12 + ["heartbeat", "rubbish"]),
     _MOVES_MS,
     st.integers(0, 3),
-    st.sampled_from([None, *(f"i{n}" for n in range(12))]),
+    st.none() | st.integers(0, 999),
     st.sampled_from(ACTIONS),
     st.sampled_from([None, None, None, None, "s1", "s2"]),
     st.one_of(st.none(), st.integers(0, 30).map(lambda n: f"e{n}")),
@@ -74,7 +74,7 @@ _SHAPES = st.tuples(
 
 
 @st.composite
-def flows(draw: st.DrawFn, max_size: int = 50) -> list[bytes | None]:
+def flows(draw: st.DrawFn, max_size: int = 50, items: int = 12) -> list[bytes | None]:
     """A stream as time goes by: sessions that end and begin again, now and then something late."""
     values: list[bytes | None] = []
     now_ms = START_MS
@@ -87,7 +87,7 @@ def flows(draw: st.DrawFn, max_size: int = 50) -> list[bytes | None]:
         event = {
             "user_id": f"u{user}",
             "timestamp": at_ms,
-            "item_id": item,
+            "item_id": None if item is None else f"i{item % items}",
             "event_type": action,
             "session_id": session,
             "event_id": event_id,
@@ -161,6 +161,7 @@ def played(
             kept.extend((record.key, record.value) for record in getattr(out, name))
         for outcome, count in out.outcomes.items():
             total.outcomes[outcome] += count
+        total.closed_sessions += out.closed_sessions
         compact(changelog, store.take_changes())
         if number in crashes:
             store = PartitionStore(0, engine, config)

@@ -120,11 +120,12 @@ def test_timers_and_orders_are_those_of_a_plain_list(
 
 @RELAXED
 @given(
-    values=flows(),
+    values=flows(items=40),
     cuts=st.lists(st.integers(0, 60), max_size=6),
     crashes=st.lists(st.integers(0, 6), max_size=4),
     users=st.sampled_from([2, 3, 100]),
     rate=st.sampled_from([0.4, 0.2]),
+    known=st.sampled_from([30, 5]),  # of 40 items
 )
 def test_a_crash_between_any_two_batches_is_not_noticed(
     values: list[bytes | None],
@@ -132,9 +133,10 @@ def test_a_crash_between_any_two_batches_is_not_noticed(
     crashes: list[int],
     users: int,
     rate: float,
+    known: int,
     tiny_engine_with: Make,
 ) -> None:
-    engine = tiny_engine_with(ring_length=4)
+    engine = tiny_engine_with(ring_length=4, item_count=known, top_k=5)
     config = CoreConfig(
         pseudonym_key=KEY,
         reservoir_size=256,
