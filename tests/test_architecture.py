@@ -64,7 +64,6 @@ BANNED_NAMES = {"base", "common", "helper", "helpers", "misc", "shared", "types"
 TESTED_ELSEWHERE = {
     "model/log.py": "tests/model/test_data.py",
     "stream_app/__main__.py": "tests/test_cli.py",
-    "stream_app/app.py": "tests/chaos/test_replay.py",
     "stream_app/bundled.py": "tests/commands/test_train.py",
     "stream_app/commands/evaluate.py": "tests/commands/test_train.py",
     "stream_app/commands/export.py": "tests/commands/test_train.py",
@@ -74,8 +73,6 @@ TESTED_ELSEWHERE = {
     "stream_app/demo/run.py": "tests/commands/test_demo.py",
     "stream_app/demo/show.py": "tests/commands/test_demo.py",
     "stream_app/demo/worker_process.py": "tests/commands/test_demo.py",
-    "stream_app/kafka/consumer.py": "tests/kafka/test_consumer_thread.py",
-    "stream_app/kafka/shell_config.py": "tests/kafka/test_delivery.py",
     "stream_app/notices.py": "tests/commands/test_demo.py",
 }
 

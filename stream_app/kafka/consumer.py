@@ -93,6 +93,10 @@ class ChunkConsumer(Consumer):
     async def perform_seek(self) -> None:
         """Positions are set by recovery, from the state and not from committed offsets."""
 
+    def release_all(self) -> None:
+        """Nothing is on hold in a new assignment; Faust would remember it from the last."""
+        self._buffered_partitions.clear()
+
     async def wait_empty(self) -> None:
         """Everything that was taken is delivered."""
         await self.app.lanes.drain()

@@ -1,6 +1,7 @@
 """Producers: a transactional one per source partition, a plain one for the rest."""
 
 import asyncio
+import logging
 from itertools import chain
 
 import aiokafka.producer.sender
@@ -9,11 +10,14 @@ from aiokafka.errors import InvalidProducerEpoch, InvalidProducerIdMapping, Prod
 
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
 
+log = logging.getLogger(__name__)
+
 TRANSACTION_BACKOFF_SECONDS = 0.002
 """How long aiokafka waits while the broker still writes the previous transaction's markers. Its
 own 20 ms puts that much on every other micro-batch under load."""
 
 FENCE_TIMEOUT_SECONDS = 60.0
+STOP_SECONDS = 3.0
 
 FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
 """Another producer has this transactional id now, or the broker gave up on this one."""
@@ -71,8 +75,14 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
 
 
 async def let_go(producer: AIOKafkaProducer) -> None:
-    """Stop a producer, whatever has become of it."""
-    await producer.stop()
+    """Stop a producer, whatever has become of it and of Kafka. What it has open is aborted by the
+    next owner.
+    """
+    try:
+        await asyncio.wait_for(producer.stop(), STOP_SECONDS)
+    except TimeoutError:
+        log.warning("A producer did not stop in time; its partition's next owner fences it.")
+        await producer.client.close()
     manager, accumulator = producer._txn_manager, producer._message_accumulator
     batches = {*accumulator._pending_batches, *chain(*accumulator._batches.values())}
     futures = [future for batch in batches for future in (batch.future, batch._drain_waiter)]

@@ -110,6 +110,7 @@ class BulkRecovery(Recovery):
             await table.on_recovery_completed(self.active_tps, self.standby_tps)
         # Resuming the flow of queues clears them.
         app.flow_control.resume()
+        consumer.release_all()
         lanes.start(consumer, expected)
         consumer.resume_partitions(set(sources.values()))
         consumer.resume_flow()

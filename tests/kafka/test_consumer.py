@@ -81,5 +81,11 @@ def test_while_a_partition_is_on_hold_polls_are_short(kafka: str, topic_prefix: 
             await until(lambda: (set(), HOLD_POLL_SECONDS) in waits)
             consumer.on_buffer_drop(tp)
             await until(lambda: ({tp}, 1.0) in waits)
+            # And a new assignment begins without any.
+            consumer.on_buffer_full(tp)
+            waits.clear()
+            async with serving(shell):
+                pass
+            await until(lambda: ({tp}, 1.0) in waits)
 
     asyncio.run(scenario())
