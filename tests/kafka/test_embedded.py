@@ -168,9 +168,11 @@ def test_three_nodes_lose_one_and_go_on(kafka_jars: Path, tmp_path: Path) -> Non
     assert [cluster.pid(node) for node in cluster.node_ids] == [None, None, None]
 
 
+# A shell that starts tests in the background has them ignore SIGINT, and children inherit that.
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from stream_app.kafka.embedded import EmbeddedKafka
 cluster = EmbeddedKafka(Path(sys.argv[1]), Path(sys.argv[2]))
 cluster.start()
