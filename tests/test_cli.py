@@ -178,7 +178,8 @@ def test_errors_become_exit_codes(error: Exception, code: int | None) -> None:
 
 def test_an_interrupt_ends_quietly_with_130(tmp_path: Path) -> None:
     code = (
-        "import sys, time, types\n"
+        "import signal, sys, time, types\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background shell's child
         "def command():\n    print('waiting', flush=True)\n    time.sleep(60)\n"
         "sys.modules['stream_app.commands.watch'] = types.SimpleNamespace(command=command)\n"
         "sys.argv = ['clickahead', 'watch']\n" + MAIN

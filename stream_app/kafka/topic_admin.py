@@ -11,7 +11,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.topics import TopicSpec, TopicState, mismatches, replication, topic_specs
 
-NO_LEADER = 5
+UNKNOWN_TOPIC, NO_LEADER = 3, 5
 VISIBLE_SECONDS = 30.0
 
 
@@ -85,6 +85,8 @@ async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     return {
         name: TopicState(partitions, replicas, configs[name])
         for name, (partitions, replicas) in shapes.items()
+        # A broker that has not heard of a young topic yet: as if it were not there yet.
+        if name in configs
     }
 
 
@@ -95,6 +97,8 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     configs = {}
     for response in await admin.describe_configs(resources):
         for code, message, _kind, name, entries in response.resources:
+            if code == UNKNOWN_TOPIC:
+                continue
             _raise_for(name, code, message)
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return configs
