@@ -191,7 +191,7 @@ def test_an_output_too_large_for_its_topic_leaves_a_stub_and_does_not_stop_the_r
         await committer.commit(packed, 3)
         async with asyncio.timeout(30):
             # A commit is acknowledged before its markers are in every partition.
-            while not (rows := (await read_all(kafka, topic, 1))[0]):
+            while not (rows := (await read_all(kafka, topic, 1))[0]):  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.05)
         assert [(row.key, row.value) for row in rows] == [
             (b"a", b"small"),
