@@ -50,9 +50,10 @@ async def killed(kafka: str, app_id: str, delivery: str, kills: int) -> tuple[in
         in_mid_stream += await processed(kafka, app_id) < len(batch)
         victim.process.kill()
         await asyncio.to_thread(victim.wait)
-        # Once more, at any moment of its start.
+        # Once more, while it recovers.
         victim = worker()
-        await asyncio.sleep(draw.uniform(0.5, 2.5))
+        await asyncio.to_thread(victim.says, "recovering")
+        await asyncio.sleep(draw.uniform(0.0, 0.1))
         await asyncio.to_thread(victim.kill)
     await producing
     last = worker()

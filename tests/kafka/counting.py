@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 
 from stream_app.app import create_application
@@ -80,8 +80,14 @@ CORE = Core(store=CountingStore, play=play)
 class Printed(Unobserved):
     """Says on standard output what a test waits for."""
 
+    def rebalanced(self, partitions: Collection[int]) -> None:
+        self._say("recovering", {"partitions": len(partitions)})
+
     def restored(self, restored: Restored) -> None:
-        sys.stdout.write(f"ready {json.dumps(restored._asdict())}\n")
+        self._say("ready", restored._asdict())
+
+    def _say(self, word: str, content: dict[str, object]) -> None:
+        sys.stdout.write(f"{word} {json.dumps(content)}\n")
         sys.stdout.flush()
 
 

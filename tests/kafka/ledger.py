@@ -191,10 +191,14 @@ class WorkerProcess:
 
     def ready(self) -> Mapping[str, Any]:
         """Wait until it serves; what it says of its recovery."""
+        return self.says("ready")
+
+    def says(self, what: str) -> Mapping[str, Any]:
+        """Wait until it says ``recovering`` or ``ready``, and what it adds."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             word, _, said = line.partition(" ")
-            if word == "ready":
+            if word == what:
                 return dict(json.loads(said))
         raise AssertionError(f"The worker ended with {self.wait()}")
 
