@@ -102,15 +102,16 @@ def test_a_log_holds_the_tokens_that_an_engine_is_given(
 
 
 @RELAXED
-@given(values=flows(), ends=st.booleans())
+@given(values=flows(), ends=st.booleans(), room=st.sampled_from([2, 100]))
 def test_sessions_and_users_cut_a_log_without_gaps(
-    values: list[bytes | None], ends: bool, tiny_engine_with: Make
+    values: list[bytes | None], ends: bool, room: int, tiny_engine_with: Make
 ) -> None:
     engine = tiny_engine_with()
+    config = msgspec.structs.replace(LOG_CONFIG, max_users_per_partition=room)
     beat = msgspec.json.encode({"event_type": "_heartbeat", "timestamp": START_MS + 200 * DAY_MS})
     if ends:
         values = [*values, beat]
-    log = build_log(file_events(values), engine.spec, engine.vocabulary.items, LOG_CONFIG)
+    log = build_log(file_events(values), engine.spec, engine.vocabulary.items, config)
     for starts, end in ((log.session_start, log.events), (log.user_start, log.sessions)):
         assert starts[-1] == end
         assert (starts[0] if len(starts) > 1 else 0) == 0

@@ -1,6 +1,7 @@
 """Laws of decoding and cleaning: no bytes raise, and equal events give equal clicks."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -302,7 +303,7 @@ def test_sizes_are_capped_before_anything_is_parsed() -> None:
 @LAW
 @given(
     at_ms=st.integers(10**11, LATEST_MS - 1),
-    behind=st.integers(-(10**6), 10**6),
+    behind=st.one_of(st.integers(-(10**6), 10**6), st.sampled_from([59_999, 60_000, 60_001])),
     kind=st.sampled_from(["view", "_heartbeat"]),
 )
 def test_the_future_begins_a_minute_after_arrival_where_something_vouches_for_it(
@@ -347,6 +348,16 @@ def test_rfc_3339_is_the_same_moment(moment: datetime, separator: str) -> None:
     assert epoch_ms(universal.replace("+00:00", "Z")) == expected
     assert epoch_ms(universal.replace("+00:00", "z")) == expected
     assert epoch_ms(universal.replace("+00:00", "")) == expected  # no zone means UTC
+
+
+def test_the_zone_of_the_machine_changes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert epoch_ms("2024-01-01T00:00:00") == 1_704_067_200_000
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @LAW

@@ -134,6 +134,13 @@ def test_where_most_items_are_unknown_transitions_answer(tiny_engine_with: Make)
         assert prediction.anomaly.p_value is None
 
 
+def test_transitions_are_learned_of_unknown_items_only(tiny_engine_with: Make) -> None:
+    engine = tiny_engine_with()
+    for prefix, expected in (("i", set()), ("x", {b"t"})):
+        changelog = played(cycle(40, prefix), [], engine)[1]
+        assert {key[:1] for key in changelog} - {b"u", b"p", b"c"} == expected
+
+
 def test_the_model_answers_again_once_most_items_are_known(tiny_engine_with: Make) -> None:
     values = cycle(40, "x") + cycle(40, "i", 40)
     out = play_all(values, tiny_engine_with())

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from stream_app.core.entries import Steps
 from stream_app.core.rounds import Results, advance, likeliest_actions
 from stream_app.core.state import EXPECTED, NO_ACTION
 from stream_app.core.store import PartitionStore
-from tests.core.streams import KEY, clicks, event_batch, flows
+from tests.core.streams import KEY, START_MS, clicks, event_batch, flows
 from tests.tiny_model import ACTIONS
 
 Make = Callable[..., OnnxEngine]
@@ -149,6 +150,20 @@ def assert_rows(people: dict[bytes, Person], store: PartitionStore) -> None:
         assert row["log_z"] == person.memory.log_z[0]
         held = sorted(row["ring"]["surprise"][: int(row["used"])].tolist())
         assert held == sorted(s for _, s in person.window[-store.spec.ring_length :])
+
+
+def test_an_event_older_than_the_window_is_still_the_event_at_hand(tiny_engine_with: Make) -> None:
+    engine = tiny_engine_with(features=FEATURES, window_ms=3_600_000)
+    kinds = [("view", 0), ("view", 2 * 3_600_000), ("cart", 1)]
+    values: list[bytes | None] = [
+        msgspec.json.encode({"user_id": "u", "timestamp": START_MS + ms, "event_type": kind})
+        for kind, ms in kinds
+    ]
+    ((_, results, _),) = passes(values, [], engine)
+    own = np.float16(results.item_surprise[2] + results.action_surprise[2])
+    assert results.score[2] == max(results.score[1], own)
+    dense = dict(zip(FEATURES, results.dense[2].tolist(), strict=True))
+    assert (dense["share_cart"], dense["share_view"]) == (0.5, 0.5)
 
 
 @RELAXED

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
+from model.spec import item_hash
 from stream_app.core.alerts import NO_ALERT, Alert
 from stream_app.core.batch import Route
 from stream_app.core.config import CoreConfig
@@ -148,6 +149,22 @@ def test_a_crash_between_any_two_batches_is_not_noticed(
     single = played(values, [*range(1, len(values))], engine, config)
     cuts = [min(cut, len(values)) for cut in cuts]
     assert played(values, cuts, engine, config, crashes)[:2] == single[:2]
+
+
+def test_a_crash_keeps_the_order_in_which_transitions_are_forgotten(
+    tiny_engine_with: Make,
+) -> None:
+    engine, config = tiny_engine_with(), msgspec.structs.replace(CONFIG, max_transitions=16)
+    items = ["a", "b", "a", "c", *(f"x{n}" for n in range(15))]  # a is learned from twice
+    values = [
+        msgspec.json.encode({"user_id": "u", "timestamp": START_MS + n, "item_id": item})
+        for n, item in enumerate(items)
+    ]
+    undisturbed = played(values, [4], engine, config)
+    assert played(values, [4], engine, config, crashes=[0])[:2] == undisturbed[:2]
+    sources = [int.from_bytes(key[1:], "big") for key in undisturbed[1] if key[:1] == b"t"]
+    assert item_hash("a") in sources
+    assert item_hash("b") not in sources
 
 
 @RELAXED

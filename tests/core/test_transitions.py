@@ -108,6 +108,20 @@ def test_what_followed_most_comes_first_and_the_newest_of_equals() -> None:
     assert [item for item, _ in learned.rank(7, 3)] == ["b", "a", "c"]
 
 
+def test_the_latest_items_are_bounded_after_a_crash_too() -> None:
+    one = Transitions(16)
+    for offset in range(LATEST + 100):
+        one.learn(0, f"i{offset % 90}", offset)
+    other = Transitions(16)
+    for key, value in one.take_changes():
+        other.restore(key, value)
+    other.order()
+    for offset in range(LATEST + 100, LATEST + 300):
+        one.learn(0, f"i{offset % 7}", offset)
+        other.learn(0, f"i{offset % 7}", offset)
+        assert other.rank(0, 80) == one.rank(0, 80)
+
+
 def test_a_source_that_is_forgotten_leaves_a_tombstone() -> None:
     learned = Transitions(1)
     learned.learn(1, "a", 0)
