@@ -139,3 +139,11 @@ def test_hostile_messages_break_no_books() -> None:
         books.event(0, offset, value)
     books.event(0, len(messages), None)
     assert len(books.balance().lost) == len(messages) + 1
+
+
+def test_a_heartbeat_that_was_rejected_is_no_heartbeat(tiny_engine_with: Make) -> None:
+    beat = msgspec.json.encode({"event_type": "_heartbeat", "timestamp": START_MS + 60_001})
+    rows = [InputRecord(0, 0, START_MS, None, beat)]
+    found, _ = outcomes(rows, tiny_engine_with())
+    audit = balanced(rows, [], found["rejected"])
+    assert (audit.rejected, audit.heartbeats, audit.is_whole) == (1, 0, True)
