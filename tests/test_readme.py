@@ -54,7 +54,10 @@ def test_demo_arguments_exist() -> None:
 
 
 def test_settings_in_the_environment_exist() -> None:
-    known = {variable_of(key) for key in load(None, {}).flat()} | {"CLICKAHEAD_CACHE"}
+    known = {variable_of(key) for key in load(None, {}).flat()} | {
+        "CLICKAHEAD_CACHE",
+        "CLICKAHEAD_TEST_SCALE",
+    }
     named = {name.removesuffix("_FILE") for name in re.findall(r"CLICKAHEAD_[A-Z_]+\b", README)}
     assert {name for name in named if "SECTION__" not in name} - {"CLICKAHEAD_CONFIG"} <= known
 
