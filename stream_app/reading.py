@@ -2,12 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stream_app.files import FileEvent, parse_mapping, read
+from stream_app.files import PRESETS, FileEvent, parse_mapping, read
+
+PresetOption = Annotated[
+    str | None, typer.Option(help=f"What kind of file it is: {', '.join(PRESETS)}.")
+]
+MappingOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
+]
 
 
 class FileChoice(NamedTuple):

@@ -15,10 +15,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from stream_app.demo.options import DemoOptions
 from stream_app.demo.run import run_demo
-from stream_app.files import PRESETS, FileEvent, parse_mapping, read
+from stream_app.files import FileEvent, parse_mapping, read
 from stream_app.invocation import ExitCode, Invocation, UserError
 from stream_app.kafka.cluster import free_ports
 from stream_app.kafka.jars import Report, cache_root, pinned
+from stream_app.reading import MappingOption, PresetOption
 from stream_app.settings import Settings, load
 from stream_app.simulate import START_MS, SimulatorConfig, simulate
 from stream_app.sources import variable_of
@@ -40,13 +41,8 @@ def command(
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A click file instead of the simulator.")
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=f"What kind of file it is: {', '.join(PRESETS)}.")
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
-    ] = None,
+    preset: PresetOption = None,
+    mapping: MappingOption = None,
     model: Annotated[
         Path | None, typer.Option(help="A trained model's folder; else the bundled one.")
     ] = None,

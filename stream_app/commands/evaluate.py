@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stream_app.files import PRESETS
 from stream_app.invocation import settings_of
-from stream_app.reading import FileChoice, read_shown
+from stream_app.reading import FileChoice, MappingOption, PresetOption, read_shown
 
 
 class Protocol(StrEnum):
@@ -32,13 +31,8 @@ def command(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the metrics there too.")
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=f"What kind of file it is: {', '.join(PRESETS)}.")
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
-    ] = None,
+    preset: PresetOption = None,
+    mapping: MappingOption = None,
 ) -> None:
     """Rank the whole catalogue for each next item and compare with popularity and Markov."""
     # torch costs seconds: only who evaluates pays for it.

@@ -13,11 +13,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stream_app.files import PRESETS, FileEvent, parse_mapping, read
+from stream_app.files import FileEvent, parse_mapping, read
 from stream_app.invocation import ExitCode, UserError, settings_of
 from stream_app.kafka.connection import Connection, opened
 from stream_app.pace import at_once, at_rate
 from stream_app.produce import Produced, produce, producer_of
+from stream_app.reading import MappingOption, PresetOption
 
 
 def command(
@@ -28,13 +29,8 @@ def command(
     rate: Annotated[
         float | None, typer.Option(help="Events a second; without it as fast as Kafka takes them.")
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=f"What kind of file it is: {', '.join(PRESETS)}.")
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
-    ] = None,
+    preset: PresetOption = None,
+    mapping: MappingOption = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Stop after so many events.")] = None,
     sort: Annotated[
         bool | None,

@@ -10,11 +10,10 @@ import typer
 from rich.console import Console
 
 from stream_app.bundled import model_directory
-from stream_app.files import PRESETS
 from stream_app.invocation import ExitCode, settings_of
 from stream_app.kafka.dump import DumpError, read_dump
 from stream_app.notices import OUT_OF_VOCABULARY
-from stream_app.reading import FileChoice, read_shown
+from stream_app.reading import FileChoice, MappingOption, PresetOption, read_shown
 from stream_app.replay import InputRecord, Replay, from_files, write_replay
 
 
@@ -35,13 +34,8 @@ def command(
         bool | None,
         typer.Option("--dump/--no-dump", help="Whether FILES are dumps; else their content tells."),
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=f"What kind of file it is: {', '.join(PRESETS)}.")
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
-    ] = None,
+    preset: PresetOption = None,
+    mapping: MappingOption = None,
     sort: Annotated[
         bool | None,
         typer.Option("--sort/--no-sort", help="Order by time first; else as the preset says."),

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from stream_app.invocation import UserError, settings_of
-from stream_app.reading import FileChoice, read_shown
+from stream_app.reading import FileChoice, MappingOption, read_shown
 
 
 def command(
@@ -29,10 +29,7 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one training setting; repeat."),
     ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field; repeat."),
-    ] = None,
+    mapping: MappingOption = None,
 ) -> None:
     """Train a next-item and next-action model, calibrate its anomaly scores, and export it."""
     # Threads that spin while they wait make training several times slower beside any busy process.
