@@ -32,12 +32,6 @@ class UserError(Exception):
     exit_code: ClassVar[int] = ExitCode.USAGE
 
 
-class KafkaUnreachable(UserError):
-    """No broker answers at the given address."""
-
-    exit_code: ClassVar[int] = ExitCode.KAFKA_UNREACHABLE
-
-
 @dataclass
 class Invocation:
     """One call of ``clickahead``: its surroundings, and the options that every command shares."""

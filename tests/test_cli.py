@@ -15,7 +15,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from stream_app.cli import COMMANDS, EXIT_CODES, app, exit_code_of, load_command
-from stream_app.invocation import ExitCode, Invocation, KafkaUnreachable, UserError
+from stream_app.invocation import ExitCode, Invocation, UserError
+from stream_app.kafka.connection import KafkaUnreachable
 
 MAIN = "from stream_app.cli import main; main()"
 HEAVY = ("aiokafka", "duckdb", "faust", "numpy", "onnxruntime", "pydantic", "torch")

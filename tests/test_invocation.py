@@ -5,7 +5,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from stream_app.invocation import ExitCode, Invocation, KafkaUnreachable, UserError, settings_of
+from stream_app.invocation import ExitCode, Invocation, UserError, settings_of
+from stream_app.kafka.connection import KafkaUnreachable
 from stream_app.settings import Settings
 from stream_app.sources import SettingsError
 
