@@ -35,7 +35,7 @@ format: setup-dev ## rewrite the sources in the project's style
 lock: ## renew the lock files (LOCK_ARGS=--upgrade takes newer versions)
 	printf 'uv\nhatchling\neditables\n' | $(LOCK) -o deploy/bootstrap.lock -
 	$(LOCK) -o requirements.lock pyproject.toml
-	$(LOCK) -o requirements-dev.lock -c requirements.lock --extra train --extra dev pyproject.toml
+	$(LOCK) -o requirements-dev.lock -c requirements.lock --extra train --extra spark --extra dev pyproject.toml
 
 bundled: setup-dev ## make the bundled model anew: simulate a shop, train on it (seeded; minutes)
 	.venv/bin/clickahead simulate --out build/shop.jsonl.gz --events 400000 --rate 0.4 \

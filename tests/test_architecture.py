@@ -38,7 +38,9 @@ ROOMS = {
         "aiokafka msgspec numpy prometheus_client pydantic pydantic_settings rich typer uvloop",
     ),
     "model": room(
-        "model", "matplotlib msgspec numpy onnx onnxruntime rich safetensors sklearn torch"
+        "model",
+        "gensim ibis implicit jinja2 lightgbm matplotlib msgspec numpy onnx onnxruntime optuna peft"
+        " pyarrow pyspark rich safetensors scipy sklearn torch",
     ),
 }
 
