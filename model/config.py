@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import msgspec
 
@@ -101,10 +101,10 @@ def with_settings(settings: Settings, texts: dict[str, str]) -> Settings:
     for key, text in texts.items():
         if key not in known:
             raise ConfigError(f"unknown setting {key!r}; the known ones are {', '.join(known)}")
+        wanted = known[key].type
+        is_nothing = text.lower() == "none" and type(None) in get_args(wanted)
         try:
-            changes[key] = msgspec.convert(
-                "null" if text.lower() == "none" else text, known[key].type, strict=False
-            )
+            changes[key] = msgspec.convert("null" if is_nothing else text, wanted, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigError(f"{key}={text}: {error}") from None
     return msgspec.structs.replace(settings, **changes)

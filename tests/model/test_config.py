@@ -1,5 +1,7 @@
 """Settings given as text: read as their fields' types, or refused with what is allowed."""
 
+from typing import Literal
+
 import msgspec
 import pytest
 
@@ -12,6 +14,14 @@ def test_every_setting_reads_back_from_its_text() -> None:
         value = getattr(config, field.name)
         text = "none" if value is None else str(value).lower()
         assert getattr(with_settings(config, {field.name: text}), field.name) == value
+
+
+def test_none_is_a_word_where_the_field_knows_it() -> None:
+    class Shape(msgspec.Struct, frozen=True):
+        features: Literal["auto", "none"] = "auto"
+        limit: int | None = 3
+
+    assert with_settings(Shape(), {"features": "none", "limit": "none"}) == Shape("none", None)
 
 
 def test_settings_change_their_field_alone() -> None:
