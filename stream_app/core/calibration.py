@@ -67,6 +67,10 @@ class Reservoir:
         self._changed.clear()
         return [(block, self._packed(block)) for block in blocks]
 
+    def records(self) -> list[tuple[int, bytes]]:
+        """(block, float32 bytes) of all blocks."""
+        return [(block, self._packed(block)) for block in range(-(-len(self._slots) // BLOCK))]
+
     def restore(self, block: int, value: bytes) -> None:
         """Put a block back; call ``rank`` after the last one."""
         scores = np.frombuffer(value, "<f4").tolist()

@@ -7,7 +7,7 @@ the users' rows, so they are rebuilt instead of stored.
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -243,15 +243,10 @@ class PartitionStore:
         record last: whoever finds it has everything before it."""
         live = [pseudonym for pseudonym in self._dirty if pseudonym in self.slots]
         gone = [pseudonym for pseudonym in self._dirty if pseudonym not in self.slots]
-        rows = np.array([self.slots[pseudonym] for pseudonym in live], np.intp)
-        values = self.codec.pack(self.rows[rows])
         changes: list[Change] = [(_USER + pseudonym, None) for pseudonym in gone]
-        pairs = [(_USER + pseudonym, value) for pseudonym, value in zip(live, values, strict=True)]
+        pairs = self._users(live)
         for number, reservoir in enumerate(self.reservoirs.values()):
-            pairs += [
-                (_BLOCK + bytes([number]) + block.to_bytes(2, "big"), scores)
-                for block, scores in reservoir.take_changes()
-            ]
+            pairs += _blocks(number, reservoir.take_changes())
         for key, value in self.transitions.take_changes():
             if value is None:
                 changes.append((_TRANSITION + key, None))
@@ -260,7 +255,32 @@ class PartitionStore:
         self.record.calibration = {kind: len(r) for kind, r in self.reservoirs.items()}
         pairs.append((_PARTITION, msgspec.msgpack.encode(self.record)))
         self._dirty = {}
-        return changes + [(key, self._seal(key, value)) for key, value in pairs]
+        return changes + self._sealed(pairs)
+
+    def _users(self, pseudonyms: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        rows = np.array([self.slots[pseudonym] for pseudonym in pseudonyms], np.intp)
+        values = self.codec.pack(self.rows[rows])
+        return [(_USER + p, value) for p, value in zip(pseudonyms, values, strict=True)]
+
+    def records(self, count: int) -> Iterator[list[Change]]:
+        """The whole state as records of the changelog, in slices of about ``count``.
+
+        Batches may be played between two slices. Then a slice holds what was true when it was
+        taken, and only with all later changes applied on top the records make one state.
+        """
+        first = 0
+        while first < len(self.rows):
+            held = enumerate(self.pseudonyms[first : first + count], first)
+            yield self._sealed(self._users([p for row, p in held if self.slots.get(p) == row]))
+            first += count
+        for number, reservoir in enumerate(self.reservoirs.values()):
+            yield self._sealed(_blocks(number, reservoir.records()))
+        for pairs in self.transitions.records(count):
+            yield self._sealed([(_TRANSITION + key, value) for key, value in pairs])
+        yield self._sealed([(_PARTITION, msgspec.msgpack.encode(self.record))])
+
+    def _sealed(self, pairs: Iterable[tuple[bytes, bytes]]) -> list[Change]:
+        return [(key, self._seal(key, value)) for key, value in pairs]
 
     def restore(self, records: Iterable[Change]) -> None:
         """Apply changelog records in their order; StateError for a foreign format or model."""
@@ -323,3 +343,8 @@ class PartitionStore:
                 f"{self.record.model}. Serve that model, or start under a new worker.app_id."
             )
         self.record = record
+
+
+def _blocks(number: int, blocks: Iterable[tuple[int, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Records of a reservoir, by its place among the kinds of alerts."""
+    return [(_BLOCK + bytes([number]) + at.to_bytes(2, "big"), scores) for at, scores in blocks]

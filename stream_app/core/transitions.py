@@ -6,6 +6,8 @@ what to say where a source is new.
 
 from collections import Counter, OrderedDict, deque
 
+from collections.abc import Iterator
+
 import msgspec
 
 SUCCESSORS = 16
@@ -84,11 +86,25 @@ class Transitions:
             value = None if held is None else _pack(held[0], list(held[1]))
             changes.append((source.to_bytes(4, "big"), value))
         if self._latest_changed:
-            latest = _Latest(self._ranked_block, list(self._latest), self._popular)
-            changes.append((b"", msgspec.msgpack.encode(latest)))
+            changes.append((b"", self._packed_latest()))
         self._changed.clear()
         self._latest_changed = False
         return changes
+
+    def records(self, count: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """(key, value) of all lists, in slices of ``count``. Those learned between two slices come
+        in a later one, or not at all.
+        """
+        sources = list(self._successors)
+        for first in range(0, len(sources), count):
+            held = [(s, self._successors.get(s)) for s in sources[first : first + count]]
+            yield [(s.to_bytes(4, "big"), _pack(h[0], list(h[1]))) for s, h in held if h]
+        if self._latest:
+            yield [(b"", self._packed_latest())]
+
+    def _packed_latest(self) -> bytes:
+        latest = _Latest(self._ranked_block, list(self._latest), self._popular)
+        return msgspec.msgpack.encode(latest)
 
     def restore(self, key: bytes, value: bytes | None) -> None:
         """Apply one record of the changelog; call ``order`` after the last one."""
