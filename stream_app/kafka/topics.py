@@ -14,17 +14,18 @@ RETENTION = "retention.ms"
 LAG = "min.compaction.lag.ms"
 
 COMPACTED = {CLEANUP: "compact"}
+# A worker that is away for a day still finds every record that it had not read.
+LAGGING = {CLEANUP: "compact", LAG: str(CHANGELOG_LAG_MS)}
 CONFIGS: dict[str, dict[str, str]] = {
     "events": {TIMESTAMP: "LogAppendTime", "max.message.bytes": str(MAX_EVENT_BATCH_BYTES)},
     "predictions": {CLEANUP: "delete"},
     "anomalies": {CLEANUP: "delete"},
     "rejected": {CLEANUP: "delete", RETENTION: str(REJECTED_RETENTION_MS)},
-    "items": COMPACTED,
-    "control": COMPACTED,
+    "items": LAGGING,
+    "control": LAGGING,
     "profiles": COMPACTED,
     "demand": COMPACTED,
-    # A worker that is away for a day still finds every record that it had not read.
-    "changelog": {CLEANUP: "compact", LAG: str(CHANGELOG_LAG_MS)},
+    "changelog": LAGGING,
 }
 """What a topic is created with, by its role."""
 
@@ -114,6 +115,7 @@ def _forgets(retention_ms: str) -> bool:
 
 
 _COMPACTION = (CLEANUP, _compacts, "it is a table, whose rows would be deleted by age")
+_KEPT = (LAG, _keeps_a_day, "a worker that was away for less than a day has to find every record")
 _CHECKS = {
     "events": (
         (
@@ -123,12 +125,12 @@ _CHECKS = {
         ),
     ),
     "rejected": ((RETENTION, _forgets, "it holds raw user ids, which are kept 7 days at most"),),
-    "items": (_COMPACTION,),
-    "control": (_COMPACTION,),
+    "items": (_COMPACTION, _KEPT),
+    "control": (_COMPACTION, _KEPT),
     "profiles": (_COMPACTION,),
     "demand": (_COMPACTION,),
     "changelog": (
         (CLEANUP, _compacts, "it is the only copy of the state, which would be deleted by age"),
-        (LAG, _keeps_a_day, "a worker that was away for less than a day has to find every record"),
+        _KEPT,
     ),
 }
