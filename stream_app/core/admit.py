@@ -11,13 +11,14 @@ from stream_app.core.batch import EventBatch
 from stream_app.core.calibration import mix
 from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
 from stream_app.core.entries import Entry, Eviction, Expectation, Refusal, SessionEnd, StepAt, Steps
+from stream_app.core.state import ID_HASH_BITS, ID_HIGH_HASH
 from stream_app.core.store import PartitionStore
 from stream_app.core.window import times_ms
 
 EXPIRY_BUCKET_MS = 3_600_000
 # The share of unknown items is judged over the last one to two thousand item events.
 VOCABULARY_HORIZON, VOCABULARY_MIN_EVENTS = 2048, 32
-_LOW_32, _LOW_48 = (1 << 32) - 1, (1 << 48) - 1
+_LOW_32, _ID_HASH = (1 << 32) - 1, (1 << ID_HASH_BITS) - 1
 
 
 class Admission:
@@ -60,9 +61,9 @@ class Admission:
         pseudonym = store.pseudonym(click.user_id)
         row = store.slots.get(pseudonym)
         if click.event_id is None:
-            id_hash = mix(self.batch.offsets[i]) & _LOW_48
+            id_hash = mix(self.batch.offsets[i]) & _ID_HASH
         else:
-            id_hash = store.event_hash(click.event_id)
+            id_hash = store.event_hash(click.event_id) & _ID_HASH
             if row is not None and self._seen(row, id_hash):
                 self.duplicates += 1
                 return True
@@ -92,7 +93,8 @@ class Admission:
         ring = store.columns["ring"][row]
         filled = int(store.columns["used"][row])
         for place in np.flatnonzero(ring["id_low"][:filled] == id_hash & _LOW_32).tolist():
-            if int(ring["id_high"][place]) == id_hash >> 32 and self._survives(row, place):
+            high = int(ring["id_high"][place]) & ID_HIGH_HASH
+            if high == id_hash >> 32 and self._survives(row, place):
                 return True
         return False
 

@@ -26,7 +26,7 @@ _OWNED: tuple[str, ...] = (
     "close_surprise",
 )
 _OWNED += ("expected_item", "expected_item_logp", "expected_action", "expected_action_logp")
-_OWNED += ("anchor", "anchor_log_z", "anchor_at")
+_OWNED += ("anchor", "anchor_log_z", "anchor_age")
 
 
 class Results(msgspec.Struct, frozen=True):
@@ -144,7 +144,8 @@ def _remember(rows: Rows, step: Advance, total: npt.NDArray[np.int64], spec: Mod
     due = total % (spec.ring_length // 2) == 0
     rows["anchor"] = np.where(due[:, None], step.memory.hidden, rows["anchor"])
     rows["anchor_log_z"] = np.where(due, step.memory.log_z, rows["anchor_log_z"])
-    rows["anchor_at"] = np.where(due, total, rows["anchor_at"])
+    age = np.minimum(rows["anchor_age"], np.uint8(254)) + np.uint8(1)
+    rows["anchor_age"] = np.where(due, 0, age)
 
 
 def likeliest_actions(action_logp: Floats) -> npt.NDArray[np.intp]:

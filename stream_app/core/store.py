@@ -90,6 +90,7 @@ class PartitionStore:
             for kind, size in ((kind, config.reservoir_size) for kind in ALERT_KINDS)
         }
         self.transitions = Transitions(config.max_transitions)
+        self.long_ids: dict[bytes, bytes] = {}  # of newest events, where the row has no room
         self._initial = engine.initial(1)
         self._free = list(range(_FIRST_ROWS - 1, -1, -1))
         self._timers: list[tuple[int, int, int, bytes]] = []
@@ -118,7 +119,8 @@ class PartitionStore:
         ring = self.codec.dtype.fields["ring"]  # type: ignore[index]
         head, entry = ring[1], ring[0].itemsize // self.spec.ring_length
         filled = self.columns["used"][self.columns["sessions_total"] > 0]
-        return int(head * len(self.slots) + entry * filled.sum(dtype=np.int64))
+        tails = sum(map(len, self.long_ids.values()))
+        return int(head * len(self.slots) + entry * filled.sum(dtype=np.int64)) + tails
 
     # --- users
 
@@ -133,7 +135,7 @@ class PartitionStore:
         self.rows[row] = 0
         column = self.columns
         column["format"][row] = FORMAT
-        column["alert_offset"][row] = -1
+        column["alert_offset"][row] = column["newest_offset"][row] = -1
         column["expected_item"][row] = -1
         column["expected_action"][row] = NO_ACTION
         column["hidden"][row] = column["anchor"][row] = self._initial.hidden[0]
@@ -156,6 +158,7 @@ class PartitionStore:
         self.columns["sessions_total"][row] = 0
         self._free.append(row)
         self._timer_of.pop(pseudonym, None)
+        self.long_ids.pop(pseudonym, None)
         self._dirty[pseudonym] = None
 
     def oldest(self) -> bytes:
@@ -259,7 +262,9 @@ class PartitionStore:
 
     def _users(self, pseudonyms: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         rows = np.array([self.slots[pseudonym] for pseudonym in pseudonyms], np.intp)
-        values = self.codec.pack(self.rows[rows])
+        held = self.long_ids
+        tails = {n: held[name] for n, name in enumerate(pseudonyms) if name in held}
+        values = self.codec.pack(self.rows[rows], tails)
         return [(_USER + p, value) for p, value in zip(pseudonyms, values, strict=True)]
 
     def records(self, count: int) -> Iterator[list[Change]]:
@@ -334,6 +339,9 @@ class PartitionStore:
         if row is None:
             row = self.add(pseudonym)
         self.rows[row] = self.codec.unpack(value)[0]
+        self.long_ids.pop(pseudonym, None)
+        if tail := self.codec.tail(value):
+            self.long_ids[pseudonym] = tail
 
     def _restore_record(self, value: bytes) -> None:
         record = msgspec.msgpack.decode(value, type=PartitionRecord)

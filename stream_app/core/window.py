@@ -8,7 +8,7 @@ any other, with its own time.
 import numpy as np
 import numpy.typing as npt
 
-from stream_app.core.state import Rows
+from stream_app.core.state import ID_HIGH_HASH, Rows
 
 # The ring stores 32-bit offsets from a base. The base leaves room below the first event for late
 # ones, and moves up when an event comes close to the top.
@@ -34,7 +34,7 @@ def insert(
     ring["item"][lane, place] = item
     ring["action"][lane, place] = action
     ring["id_low"][lane, place] = id_hash & 0xFFFFFFFF
-    ring["id_high"][lane, place] = id_hash >> np.uint64(32)
+    ring["id_high"][lane, place] = id_hash >> np.uint64(32) & np.uint64(ID_HIGH_HASH)
     length = ring.shape[1]
     rows["next"] = (place + 1) % length
     rows["used"] = np.minimum(rows["used"].astype(np.int64) + 1, length)

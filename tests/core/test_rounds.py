@@ -29,7 +29,7 @@ RELAXED = settings(
 )
 # Pass 2 may write these fields of a row and no other.
 MINE = {"used", "next", "ring_base_ms", "ring", "hidden", "log_z", "close_surprise", "anchor"}
-MINE |= {"anchor_log_z", "anchor_at", "expected_item", "expected_item_logp", "expected_action"}
+MINE |= {"anchor_log_z", "anchor_age", "expected_item", "expected_item_logp", "expected_action"}
 MINE |= {"expected_action_logp"}
 
 
@@ -182,7 +182,8 @@ def test_the_anchor_is_the_memory_of_half_a_ring_ago_at_most(
         advance(admission.steps, store, engine)
         for pseudonym, row in store.slots.items():
             held = store.rows[row]
-            total, at = int(held["events_total"]), int(held["anchor_at"])
+            total = int(held["events_total"])
+            at = total - int(held["anchor_age"])
             memories[pseudonym, total] = held["hidden"].tobytes()
             assert at == total // half * half
             fresh = engine.initial(1).hidden[0].tobytes()

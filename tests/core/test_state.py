@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 
 from model.spec import ModelSpec
 from stream_app.core.state import (
+    DWELL_SHIFT,
     EXPECTED,
     FORMAT,
+    ID_HIGH_HASH,
+    NAMES_SESSION,
     NO_ACTION,
     RING_ENTRY,
+    STARTS_SESSION,
     Rows,
     StateCodec,
     StateError,
+    read_event_id,
     row_dtype,
+    stored_event_id,
 )
 
 SPEC = ModelSpec(name="s", item_count=3, top_k=2, hidden_width=2, ring_length=4)
@@ -34,6 +40,7 @@ def rows(draw: st.DrawFn, spec: ModelSpec = SPEC) -> Rows:
     found = np.frombuffer((seed * (size // len(seed) + 1))[:size], dtype).copy()
     found["format"] = FORMAT
     found["used"] = draw(st.lists(st.integers(0, spec.ring_length), min_size=count, max_size=count))
+    found["event_id"] = draw(st.text(max_size=9)).encode().rstrip(b"\0")
     for row in found:
         row["ring"][int(row["used"]) :] = np.zeros((), RING_ENTRY)
     return found
@@ -123,14 +130,13 @@ HEAD = {
     "alert_quiet": 2,
     "alert_severity": 3,
     "alert_peak": 9.5,
-    "anchor_at": 998,
     "anchor_log_z": 3.25,
 }
 HIDDEN, ANCHOR = (0.5, -2.0), (1.0, 0.25)
 # item, at, id_low, id_high, action, surprise
 RING = [(7, 0x80000000, 0x11223344, 0x5566, 2, 0.75), (0, 0x80001000, 1, 2, 3, 11.0)]
 
-GOLDEN_HEAD = (
+COMMON_HEAD = (
     "02 02 01"  # used, next, session_open
     "08 07 06 05 04 03 02 01"  # last_offset
     "00 68 e5 cf 8b 01 00 00"  # last_event_ms
@@ -141,8 +147,8 @@ GOLDEN_HEAD = (
     "00 00 60 40  00 00 a0 3f"  # log_z, close_surprise
     "e0 c6 dd cf 8b 01 00 00  4d 00 00 00 00 00 00 00"  # alert_opened_ms, alert_offset
     "05 00 00 00  02 03  00 00 18 41"  # alert_events, quiet, severity, peak
-    "e6 03 00 00  00 00 50 40"  # anchor_at, anchor_log_z
 )
+GOLDEN_HEAD = COMMON_HEAD + "e6 03 00 00  00 00 50 40"  # anchor_at, anchor_log_z
 GOLDEN_EXPECTED = (
     "02 00 00 00  00 00 00 00  ff ff ff ff"  # expected_item
     "00 b8  00 bc  00 00"  # expected_item_logp
@@ -156,35 +162,122 @@ GOLDEN_TAIL = (
 )
 
 
+GOLDEN_NEWS = (
+    "02 07 03 01"  # anchor_age, generation, revision
+    "08 07 06 05 04 03 02 01"  # newest_offset
+)
+GOLDEN_ID = b"0191f3b2-7c4e-7d1a-9a53-5f0c1f0e9d11"
+# The same ring with a dwell code, a session's name and its start.
+GOLDEN_TAIL_3 = (
+    "00 38  00 c0  00 3c  00 34"  # hidden, anchor
+    "07 00 00 00  00 00 00 80  44 33 22 11  66 a5  82  00 3a"
+    "00 00 00 00  00 10 00 80  01 00 00 00  02 00  43  80 49"
+)
+
+
 def assert_is_the_golden_user(row: Rows) -> None:
     for name, value in HEAD.items():
         assert row[name][0] == value, name
+    assert row["anchor_age"][0] == 2
     assert row["hidden"][0].tolist() == list(HIDDEN)
     assert row["anchor"][0].tolist() == list(ANCHOR)
-    assert [tuple(entry) for entry in row["ring"][0][:2].tolist()] == RING
     assert not row["ring"][0][2:].tobytes().strip(b"\0")
+
+
+def assert_is_migrated(row: Rows) -> None:
+    """Hashes keep their lower 44 bits; nothing is known that older formats did not say."""
+    assert_is_the_golden_user(row)
+    assert row["format"] == FORMAT
+    known = [(item, at, low, high & 0xFFF, code, nats) for item, at, low, high, code, nats in RING]
+    assert [tuple(entry) for entry in row["ring"][0][:2].tolist()] == known
+    assert (row["newest_offset"][0], row["event_id"][0], row["revision"][0]) == (-1, b"", 0)
+    assert CODEC.unpack(CODEC.pack(row)[0]).tobytes() == row.tobytes()
 
 
 def test_format_1_is_still_read() -> None:
     row = CODEC.unpack(bytes.fromhex("01" + GOLDEN_HEAD + GOLDEN_TAIL))
-    assert_is_the_golden_user(row)
-    assert row["format"] == FORMAT
+    assert_is_migrated(row)
     assert row["expected_item"][0].tolist() == [-1] * EXPECTED
     assert row["expected_action"][0].tolist() == [NO_ACTION] * EXPECTED
-    assert CODEC.unpack(CODEC.pack(row)[0]).tobytes() == row.tobytes()
 
 
-def test_format_2_is_these_bytes() -> None:
-    golden = bytes.fromhex("02" + GOLDEN_HEAD + GOLDEN_EXPECTED + GOLDEN_TAIL)
-    row = CODEC.unpack(golden)
-    assert_is_the_golden_user(row)
+def test_format_2_is_still_read() -> None:
+    row = CODEC.unpack(bytes.fromhex("02" + GOLDEN_HEAD + GOLDEN_EXPECTED + GOLDEN_TAIL))
+    assert_is_migrated(row)
+    assert_expectations(row)
+
+
+def assert_expectations(row: Rows) -> None:
     assert row["expected_item"][0].tolist() == [2, 0, -1]
     assert row["expected_item_logp"][0].tolist() == [-0.5, -1.0, 0.0]
     assert row["expected_action"][0].tolist() == [2, 3, NO_ACTION]
     assert row["expected_action_logp"][0].tolist() == [-0.25, -1.0, -2.0]
+
+
+def test_format_3_is_these_bytes() -> None:
+    head = COMMON_HEAD + "00 00 50 40" + GOLDEN_EXPECTED + GOLDEN_NEWS
+    golden = b"".join(
+        (bytes.fromhex("03" + head), GOLDEN_ID, bytes.fromhex(GOLDEN_TAIL_3)),
+    )
+    row = CODEC.unpack(golden)
+    assert_is_the_golden_user(row)
+    assert_expectations(row)
+    news = ("generation", "revision", "newest_offset", "event_id")
+    assert [row[name][0] for name in news] == [7, 259, 0x0102030405060708, GOLDEN_ID]
+    first, second = row["ring"][0][:2]
+    assert first["id_high"] & ID_HIGH_HASH == 0x566
+    assert first["id_high"] >> DWELL_SHIFT == 10
+    assert first["action"] == STARTS_SESSION | 2
+    assert second["action"] == NAMES_SESSION | 3
     assert CODEC.pack(row) == [golden]
 
 
+@LAW
+@given(times=st.lists(st.integers(0, 9), max_size=9), data=st.data())
+def test_an_older_ring_is_brought_into_the_order_of_event_time(
+    times: list[int], data: st.DataObject
+) -> None:
+    """Formats 1 and 2 kept the order of arrival; what arrived last wins among equal times."""
+    length = SPEC.ring_length
+    old = np.zeros(1, row_dtype(SPEC, 2))
+    for number, at in enumerate(times):
+        old["ring"][0, number % length] = (number, at, number, 0xF000, 3, 0)
+    used = min(len(times), length)
+    old["format"], old["used"], old["next"] = 2, used, len(times) % length
+    began = data.draw(st.integers(0, 9))
+    kept = sorted(range(len(times) - used, len(times)), key=lambda number: times[number])
+    inside = [number for number in kept if times[number] >= began]
+    old["session_started_ms"], old["session_events"] = began, len(inside)
+    value = old.tobytes()
+    row = CODEC.unpack(value[: len(value) - (length - used) * RING_ENTRY.itemsize])
+    oldest = (int(row["next"][0]) - used) % length
+    entries = [row["ring"][0, (oldest + rank) % length] for rank in range(used)]
+    assert [int(entry["item"]) for entry in entries] == kept
+    assert {int(entry["id_high"]) for entry in entries} <= {0}
+    starts = [n for n, e in zip(kept, entries, strict=True) if e["action"] & STARTS_SESSION]
+    assert starts == inside[:1]
+
+
 def test_the_head_is_little_endian_without_padding() -> None:
-    packed = struct.pack("<BBBqqqqQIIIIffqqIBBfIf", *HEAD.values())
-    assert bytes.fromhex(GOLDEN_HEAD) == packed
+    values = [value for name, value in HEAD.items() if name != "anchor_log_z"]
+    assert bytes.fromhex(COMMON_HEAD) == struct.pack("<BBBqqqqQIIIIffqqIBBf", *values)
+
+
+# --- event ids
+
+IDS = st.none() | st.text(min_size=1, max_size=128).filter(lambda text: len(text.encode()) <= 128)
+
+
+@LAW
+@given(event_id=IDS | st.sampled_from(["a" * 36, "a" * 37, "a\0", "\0", "é" * 18, "é" * 19]))
+def test_an_event_id_of_any_length_survives(event_id: str | None) -> None:
+    row = np.zeros(1, CODEC.dtype)
+    row["format"] = FORMAT
+    held, tail = stored_event_id(event_id)
+    row["event_id"] = held
+    (value,) = CODEC.pack(row, {0: tail} if tail else {})
+    assert CODEC.tail(value) == tail
+    assert read_event_id(bytes(CODEC.unpack(value)["event_id"][0]), tail) == event_id
+    for end in range(len(value)):
+        with pytest.raises(StateError):
+            CODEC.unpack(value[:end])

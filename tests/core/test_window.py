@@ -26,14 +26,14 @@ class Put(NamedTuple):
     id_hash: int
 
 
-# How far an event lies behind the newest before it, and 48 bits for all else that it says.
+# How far an event lies behind the newest before it, and 44 bits for all else that it says.
 MOVES = st.tuples(
     st.one_of(
         st.integers(-MAX_LATE_MS, 10_000),
         st.integers(0, 90 * DAY_MS),
         st.sampled_from([0, 1, 1 << 31, (1 << 32) - 1, 1 << 32, 3 * 365 * DAY_MS]),
     ),
-    st.integers(1, (1 << 48) - 1),
+    st.integers(1, (1 << 44) - 1),
 )
 
 
