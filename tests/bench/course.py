@@ -29,17 +29,15 @@ def prepare(folder: Path, items: int = ITEMS) -> Course:
     if not log.exists():
         folder.mkdir(parents=True, exist_ok=True)
         part = log.with_suffix(".part")
-        _run(
-            ["simulate", "--out", str(part), "--items", str(items), "--users", str(USERS)]
-            + ["--events", str(CLICKS), "--attacks", "none", "--seed", "1"]
-        )
+        shop = {"items": items, "users": USERS, "events": CLICKS, "attacks": "none", "seed": 1}
+        options = [word for name, value in shop.items() for word in (f"--{name}", str(value))]
+        _run(["simulate", "--out", str(part), *options])
         part.rename(log)
     if not (model / "step.onnx").exists():
         shutil.rmtree(model, ignore_errors=True)
-        _run(
-            ["train", str(log), "--out", str(model), "--set", "name=bench", "--set", "epochs=1"]
-            + ["--set", "hidden_width=128", "--set", "features=none", "--set", "held_out=0.0"]
-        )
+        settings = ("name=bench", "epochs=1", "hidden_width=128", "features=none", "held_out=0.0")
+        options = [word for setting in settings for word in ("--set", setting)]
+        _run(["train", str(log), "--out", str(model), *options])
     known = frozenset(json.loads((model / "items.json").read_bytes()))
     return Course(model, read(log, known))
 

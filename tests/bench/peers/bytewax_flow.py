@@ -59,6 +59,10 @@ def flow_batched(given: Arguments) -> Dataflow:
     )
 
 
+def _apart(pair: tuple[str, list[Answer]]) -> list[tuple[str, Answer]]:
+    return [(pair[0], answer) for answer in pair[1]]
+
+
 def _rounds(records: Sequence[KafkaSourceMessage[Any, Any]]) -> list[list[int]]:
     rounds: list[list[int]] = []
     seen: dict[bytes, int] = {}
