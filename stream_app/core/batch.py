@@ -9,6 +9,9 @@ from stream_app.core.events import OUTCOMES
 
 Headers = Sequence[tuple[str, bytes | None]]
 
+BEFORE = -1
+"""``Record.row`` of what no event of the batch caused: it comes before the first one."""
+
 
 class EventBatch(msgspec.Struct, frozen=True, kw_only=True):
     """What one poll brought of one partition, in offset order; all columns have one length."""
@@ -24,7 +27,8 @@ class EventBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(NamedTuple):
-    """One record for an output topic; ``row`` is the place in the batch of the event behind it."""
+    """One record for an output topic; ``row`` is the place in the batch of the event behind it,
+    BEFORE where an order was behind it."""
 
     row: int
     key: bytes | None
@@ -32,11 +36,48 @@ class Record(NamedTuple):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Which model version answers, as ``clickahead.control`` had it up to offset ``as_of``."""
+    """All that an output depends on besides events and state: who answers, and what was ordered.
 
-    live: str
+    ``blocked`` and ``erasures`` follow from the two topics up to ``as_of`` and ``items_as_of``; the
+    other fields are kept in the partition's record.
+    """
+
+    live: str  # model version that answers
     arm: str = "live"
-    as_of: int = 0
+    as_of: int = 0  # orders of clickahead.control below this offset are applied
+    shadow: str | None = None  # model version that is watched beside it
+    items_as_of: int = 0  # records of clickahead.items below this offset are applied
+    degraded: int = 0  # see DEGRADED
+    blocked: frozenset[str] = frozenset()  # item ids that no prediction may name
+    erasures: tuple[tuple[int, bytes], ...] = ()  # (offset of the order, pseudonym)
+
+
+DEGRADED = (
+    "everything",
+    "alerts without reasons",
+    "and no more than 5 items",
+    "and items counted in the stream instead of the model's",
+)
+"""What is left out at each level of ``Route.degraded``, the levels below included."""
+
+
+class ShadowSums(msgspec.Struct, frozen=True):
+    """How a shadow did beside the live model, summed over the steps of one batch."""
+
+    steps: int = 0
+    divergence: float = 0.0  # KL(live || shadow) of the next action, nats
+    overlap: float = 0.0  # shares of the live top-K that the shadow names, too
+    judged: int = 0  # steps whose item both models know and had a chance to name
+    live_hits: int = 0  # of ``judged``: the item was in the live top-K
+    shadow_hits: int = 0
+    failed: str | None = None  # why the shadow gave up; the live path knows nothing of it
+
+
+class RecallSums(msgspec.Struct, frozen=True):
+    """How often the live model's last top-K held the user's next item."""
+
+    judged: int = 0
+    hits: int = 0
 
 
 class OutputBatch(msgspec.Struct, kw_only=True):
@@ -51,3 +92,7 @@ class OutputBatch(msgspec.Struct, kw_only=True):
     closed_sessions: int = 0
     fallbacks: int = 0
     notices: list[str] = []  # said once per partition, for people
+    erased: int = 0  # users whose erasure was carried out
+    rebuilt: int = 0  # users whose memory was made anew under another model
+    shadow: ShadowSums | None = None  # for metrics only: not repeated after a crash
+    recall: RecallSums | None = None  # for metrics only: not repeated after a crash

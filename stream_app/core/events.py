@@ -79,7 +79,7 @@ class Verdict(msgspec.Struct, frozen=True):
     p_value: Probability | None = None
 
 
-Fallback = Literal["out_of_vocabulary"]
+Fallback = Literal["out_of_vocabulary", "overload"]
 
 
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -100,6 +100,7 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=False):
     next_event_ms: float | None  # expected time to the next event of the session
     anomaly: Verdict
     fallback: Fallback | None = None
+    degraded: int = 0  # 0: everything; 1 to 3: what overload left out
 
 
 class Alternative(msgspec.Struct, frozen=True):
@@ -176,9 +177,10 @@ class Control(msgspec.Struct, frozen=True):
     """``clickahead.control`` (compacted side input): an order to every worker."""
 
     order: Literal["promote", "roll_back", "shadow", "erase_user", "block_item", "unblock_item"]
-    model: str | None = None
-    user_id: str | None = None
+    model: str | None = None  # name and fingerprint of a model version; shadow without one ends it
+    user_id: Text | None = None
     item_id: str | None = None
+    user: str | None = None  # pseudonym, where the order should name no person
 
 
 class Profile(msgspec.Struct, frozen=True):

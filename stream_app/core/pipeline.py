@@ -28,12 +28,21 @@ def play(
     engines: Mapping[str, Engine],
     route: Route,
     mark: Mark = unmeasured,
+    next_route: Route | None = None,
 ) -> OutputBatch:
     """Play one partition's batch, moving ``store``; ``mark(stage)`` is called as each stage ends.
 
+    ``route`` is in force and must be what the partition's record says; ``next_route`` (default: the
+    same) is recorded by this batch and in force from the next one on, so that whoever replays after
+    a crash meets the same route at the same offset. An empty batch records a route, too.
+
     The batch must begin at or behind ``store.next_offset`` and end before ``batch.next_offset``:
-    ValueError otherwise, since playing it would double events.
+    ValueError otherwise, since playing it would double events. ValueError as well for a route that
+    is not the recorded one.
     """
+    following = route if next_route is None else next_route
+    store.check_route(route)
+    _refuse_unready(route, following)
     if batch.offsets and batch.offsets[0] < store.next_offset:
         raise ValueError(
             f"partition {batch.partition}: the batch begins at offset {batch.offsets[0]}, the "
@@ -66,14 +75,25 @@ def play(
         mark("decide")
         if done == len(cleaned):
             break
-    _settle(batch, store, route, out)
+    _settle(batch, store, following, out)
     return out
 
 
-def _settle(batch: EventBatch, store: PartitionStore, route: Route, out: OutputBatch) -> None:
+def _refuse_unready(route: Route, following: Route) -> None:
+    if following.live != route.live:
+        raise ValueError("swapping models in a running partition is not supported yet")
+    if following.shadow is not None:
+        raise ValueError("a shadow model is not supported yet")
+    if following.degraded:
+        raise ValueError("degraded levels are not supported yet")
+    if following.blocked or following.erasures:
+        raise ValueError("blocked items and erasures are not supported yet")
+
+
+def _settle(batch: EventBatch, store: PartitionStore, following: Route, out: OutputBatch) -> None:
     """Book the batch in the partition record."""
     record = store.record
     record.next_offset = batch.next_offset
-    record.as_of = route.as_of
+    store.record_route(following)
     for outcome, count in out.outcomes.items():
         record.outcomes[outcome] = record.outcomes.get(outcome, 0) + count

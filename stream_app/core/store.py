@@ -16,6 +16,7 @@ import numpy as np
 from model.spec import Engine
 from stream_app.core import features
 from stream_app.core.alerts import NO_ALERT, Alert
+from stream_app.core.batch import Route
 from stream_app.core.calibration import Reservoir
 from stream_app.core.clean import reader
 from stream_app.core.config import CoreConfig
@@ -36,6 +37,21 @@ def unsealed(key: bytes, value: bytes) -> bytes:
     return value
 
 
+ROUTE_FIELDS = ("live", "arm", "as_of", "shadow", "items_as_of", "degraded")
+"""Fields of Route that the partition's record keeps under the same names."""
+
+
+class KnownModel(msgspec.Struct, frozen=True):
+    """A model that wrote rows which are still there: what it takes to read them."""
+
+    version: str
+    fingerprint: bytes
+    actions: tuple[str, ...]
+    hidden_width: int
+    memory_dtype: str
+    ring_length: int
+
+
 class PartitionRecord(msgspec.Struct, kw_only=True):
     """What belongs to the partition and not to a user. ``next_offset`` is where the next batch
     has to start; a batch that starts elsewhere would double or lose events."""
@@ -47,7 +63,15 @@ class PartitionRecord(msgspec.Struct, kw_only=True):
     next_offset: int = 0
     watermark_ms: int = -1
     expiry_bucket: int = -1
+    live: str = ""  # the route in force: see ROUTE_FIELDS
+    arm: str = "live"
     as_of: int = 0
+    shadow: str | None = None
+    items_as_of: int = 0
+    degraded: int = 0
+    erased_as_of: int = 0  # erasures ordered below this offset of the control topic are done
+    generation: int = 0  # of ``models``: the one that writes rows now
+    models: dict[int, KnownModel] = {}  # by the generation that rows carry
     outcomes: dict[str, int] = {}
     known_items: int = 0
     unknown_items: int = 0
@@ -79,6 +103,7 @@ class PartitionStore:
             model=engine.version,
             fingerprint=engine.fingerprint,
             actions=engine.spec.actions,
+            live=engine.version,
             outcomes=dict.fromkeys(OUTCOMES, 0),
         )
         self.rows: Rows = np.zeros(_FIRST_ROWS, self.codec.dtype)
@@ -108,6 +133,31 @@ class PartitionStore:
     def watermark_ms(self) -> int:
         """Largest accepted event time, -1 before the first."""
         return self.record.watermark_ms
+
+    def route(self, blocked: frozenset[str], erasures: tuple[tuple[int, bytes], ...]) -> Route:
+        """The route in force, as recorded. ``blocked`` and ``erasures`` are not: the caller folds
+        both topics up to ``record.as_of`` and ``record.items_as_of``."""
+        kept = {name: getattr(self.record, name) for name in ROUTE_FIELDS}
+        return Route(blocked=blocked, erasures=erasures, **kept)
+
+    def check_route(self, route: Route) -> None:
+        """ValueError where ``route`` is not the recorded one."""
+        for name in ROUTE_FIELDS:
+            told, kept = getattr(route, name), getattr(self.record, name)
+            if told != kept:
+                raise ValueError(
+                    f"partition {self.partition}: the route says {name} = {told!r}, recorded is "
+                    f"{kept!r}; a new route is recorded by one batch and in force from the next"
+                )
+
+    def record_route(self, route: Route) -> None:
+        for name in ROUTE_FIELDS:
+            setattr(self.record, name, getattr(route, name))
+
+    @property
+    def erasures_due(self) -> bool:
+        """Whether the next batch, even an empty one, carries out erasures that were recorded."""
+        return self.record.erased_as_of < self.record.as_of
 
     @property
     def users(self) -> int:
@@ -350,6 +400,8 @@ class PartitionStore:
                 f"the changelog holds state of model {record.model}, the worker serves "
                 f"{self.record.model}. Serve that model, or start under a new worker.app_id."
             )
+        if not record.live:  # written before routes were recorded
+            record.live = record.model
         self.record = record
 
 

@@ -47,3 +47,20 @@ def test_a_batch_that_would_double_events_is_refused_and_changes_nothing(
     assert store.take_changes() == changes
     assert play(event_batch([], 20), store, engines, route) == OutputBatch()
     assert store.next_offset == 20  # commit markers alone were there
+
+
+def test_a_route_is_recorded_by_one_batch_and_in_force_from_the_next(
+    tiny_engine_with: Callable[..., OnnxEngine],
+) -> None:
+    engine = tiny_engine_with()
+    engines, store = {engine.version: engine}, PartitionStore(0, engine, CONFIG)
+    first, second = Route(engine.version), Route(engine.version, as_of=4, items_as_of=2)
+    with pytest.raises(ValueError, match="the route says as_of = 4, recorded is 0"):
+        play(event_batch([b"x"]), store, engines, second)
+    assert store.next_offset == 0
+    play(event_batch([]), store, engines, first, next_route=second)
+    assert store.route(frozenset(), ()) == second
+    with pytest.raises(ValueError, match="the route says as_of = 0, recorded is 4"):
+        play(event_batch([b"x"]), store, engines, first)
+    play(event_batch([b"x"]), store, engines, second)
+    assert store.route(frozenset(), ()) == second

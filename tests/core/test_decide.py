@@ -30,10 +30,9 @@ STREAMS: st.SearchStrategy[list[bytes | None]] = st.lists(records(), max_size=80
 def play_all(
     values: list[bytes | None], engine: OnnxEngine, route: Route | None = None
 ) -> OutputBatch:
-    store = PartitionStore(0, engine, CONFIG)
-    return play(
-        event_batch(values), store, {engine.version: engine}, route or Route(engine.version)
-    )
+    store, own = PartitionStore(0, engine, CONFIG), Route(engine.version)
+    play(event_batch([]), store, {engine.version: engine}, own, next_route=route)
+    return play(event_batch(values), store, {engine.version: engine}, route or own)
 
 
 @RELAXED

@@ -70,9 +70,10 @@ def test_records_of_the_first_release_are_readable(topic: str) -> None:
 
 @pytest.mark.parametrize("topic", ["predictions", "anomalies", "rejected"])
 def test_outputs_are_written_whole_as_before(topic: str) -> None:
-    """Nothing is left out, so that every reader finds every field."""
+    """Nothing is left out, so that every reader finds every field; later fields come behind."""
     again = msgspec.json.encode(msgspec.json.decode(FIRST[topic], type=TOPICS[topic]))
-    assert again.decode() == FIRST[topic]
+    later = {"predictions": ',"degraded":0}'}
+    assert again.decode() == FIRST[topic][:-1] + later.get(topic, "}")
 
 
 @LAW

@@ -1,5 +1,6 @@
 """The partition store against a plain model of it, its changelog, and changelogs of strangers."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -176,14 +177,17 @@ def test_a_store_from_its_changelog_goes_on_as_before(
     engine = tiny_engine_with(ring_length=4)
     store, log = PartitionStore(0, engine, CONFIG), list[Change]()
     engines, route = {engine.version: engine}, Route(engine.version, as_of=9)
+    play(event_batch([]), store, engines, Route(engine.version), next_route=route)
+    log += store.take_changes()
     for offset, value in enumerate(values):
         play(event_batch([value], offset), store, engines, route)
         log += store.take_changes()
     again = data.draw(st.integers(0, len(log)))
     other = restored([*log[:again], *log], engine)
+    assert other.route(frozenset(), ()) == route
     assert other.next_offset == store.next_offset == len(values)
     assert other.watermark_ms == store.watermark_ms
-    assert other.record.as_of == store.record.as_of == (9 if values else 0)
+    assert other.record.as_of == store.record.as_of == 9
     held = {key: value for key, value in log if key[:1] == b"u"}
     packed = sum(len(value or b"") for value in held.values())
     assert other.state_bytes == store.state_bytes == packed
@@ -193,6 +197,54 @@ def test_a_store_from_its_changelog_goes_on_as_before(
     batch = event_batch(more, len(values))
     assert play(batch, other, engines, route) == play(batch, store, engines, route)
     assert other.take_changes() == store.take_changes()
+
+
+@RELAXED
+@given(
+    values=flows(items=40),
+    cuts=st.lists(st.integers(0, 50), min_size=1, max_size=8),
+    pauses=st.lists(st.integers(0, 3), max_size=20),
+    count=st.sampled_from([1, 2, 100, 1000]),
+    more=flows(max_size=10),
+)
+def test_slices_taken_while_batches_are_played_make_the_state_that_the_changelog_makes(
+    values: list[bytes | None],
+    cuts: list[int],
+    pauses: list[int],
+    count: int,
+    more: list[bytes | None],
+    tiny_engine_with: Make,
+) -> None:
+    """With the changes since the first slice on top, whatever came between two slices."""
+    engine = tiny_engine_with(ring_length=4, item_count=30, top_k=5)
+    config = msgspec.structs.replace(CONFIG, max_transitions=16, max_users_per_partition=3)
+    engines, route = {engine.version: engine}, Route(engine.version)
+    bounds = sorted({0, len(values), *(min(cut, len(values)) for cut in cuts)})
+    batches = [event_batch(values[a:b], a) for a, b in itertools.pairwise(bounds)]
+    store, log = PartitionStore(0, engine, config), list[Change]()
+    for batch in batches[: len(batches) // 2]:
+        play(batch, store, engines, route)
+        log += store.take_changes()
+    since, snapshot, rest = len(log), list[Change](), iter(batches[len(batches) // 2 :])
+    for number, records in enumerate(store.records(count)):
+        snapshot += records
+        for batch in itertools.islice(rest, pauses[number] if number < len(pauses) else 0):
+            play(batch, store, engines, route)
+            log += store.take_changes()
+    found, told = PartitionStore(0, engine, config), PartitionStore(0, engine, config)
+    found.restore([*snapshot, *log[since:]])
+    told.restore(log)
+    for other in (found, told):
+        other.recovered()
+    assert _whole(found) == _whole(told) == _whole(store)
+    batch = event_batch(more, store.next_offset)
+    expected = play(batch, store, engines, route)
+    assert play(batch, found, engines, route) == expected
+    assert found.take_changes() == store.take_changes()
+
+
+def _whole(store: PartitionStore) -> dict[bytes, bytes | None]:
+    return {key: value for records in store.records(50) for key, value in records}
 
 
 def test_changes_are_given_once_and_the_partition_record_is_the_last(
