@@ -5,7 +5,7 @@ LOCK := sh deploy/install.sh uv pip compile --quiet --universal --generate-hashe
 export PATH := $(CACHE)/promtool:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint format lock bundled clean
+.PHONY: help setup setup-dev demo test chaos lint format lock bundled clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -22,6 +22,12 @@ demo: setup ## run it all with a click stream and show it live (DEMO_ARGS="--sec
 test: lint ## run all linters and tests, those against a real Kafka too (TEST_ARGS="-k window")
 	@sh deploy/promtool.sh "$(CACHE)/promtool"
 	.venv/bin/pytest $(TEST_ARGS)
+
+chaos: setup-dev ## kill a real cluster and its workers by seed, compare with replay (SEEDS=20 DELIVERY=both)
+	@.venv/bin/python -m tests.chaos.run $(strip \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST_SEED),--first-seed $(FIRST_SEED)) \
+		$(if $(DELIVERY),--delivery $(DELIVERY)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(KILLS),--kills $(KILLS)) $(if $(RATE),--rate $(RATE)))
 
 lint: setup-dev ## check style and types
 	.venv/bin/ruff check .
