@@ -33,6 +33,7 @@ COMMANDS: dict[str, Listed] = {
     "simulate": Listed("Write the clicks of a seeded shop, planted attacks included.", DATA),
     "produce": Listed("Send click files to the input topic.", DATA),
     "dump": Listed("Write a topic's records to a file.", DATA),
+    "rejected": Listed("List, show and send again what was rejected.", DATA),
     "replay": Listed("Run click files through the worker's core, without Kafka.", DATA),
     "train": Listed("Train a model on click files.", MODEL),
     "evaluate": Listed("Measure a model on click files it has not seen.", MODEL),
@@ -48,16 +49,26 @@ EXIT_CODES = (
 )
 
 
-def load_command(name: str) -> TyperCommand:
-    """The real command behind a listed name; imports its module."""
+def load_command(name: str) -> TyperCommand | TyperGroup:
+    """The real command behind a listed name; imports its module, which has either a function
+    ``command`` or a Typer app ``group`` of several."""
     module = import_module(f"stream_app.commands.{name}")
+    if hasattr(module, "group"):
+        group = typer.main.get_group(module.group)
+        for command in [group, *group.commands.values()]:
+            _add_shared_options(command)
+        return group
     single = typer.Typer(add_completion=False)
     single.command(name)(module.command)
     command = typer.main.get_command(single)
     assert isinstance(command, TyperCommand)  # noqa: S101 (one command, no callback: never a group)
+    _add_shared_options(command)
+    return command
+
+
+def _add_shared_options(command: Any) -> None:
     own = {option for parameter in command.params for option in parameter.opts}
     command.params += [shared for shared in _shared_options() if not own & set(shared.opts)]
-    return command
 
 
 class LazyCommand(TyperCommand):

@@ -15,8 +15,9 @@ from stream_app.core.events import TOPICS
 from stream_app.interrupts import ends_as_interrupts
 from stream_app.invocation import settings_of
 from stream_app.kafka.connection import Connection
+from stream_app.kafka.readable import shown
 from stream_app.kafka.topic_reader import reader
-from stream_app.kafka.watch import Keep, follow, keeps, place, shown, time_of
+from stream_app.kafka.watch import Keep, follow, keeps, place, time_of
 
 
 def command(

@@ -24,7 +24,8 @@ from stream_app.core.rounds import Results
 from stream_app.core.store import PartitionStore
 
 MAX_REJECTED_BYTES = 65_536
-_MAX_HEADERS, _MAX_HEADER_BYTES = 32, 1024
+MAX_REJECTED_KEY_BYTES = 1024
+MAX_REJECTED_HEADERS, MAX_HEADER_BYTES, MAX_HEADER_NAME = 32, 1024, 128
 
 _encode = msgspec.json.Encoder().encode
 
@@ -129,8 +130,8 @@ def rejected_record(batch: EventBatch, i: int, rejected: Rejected) -> RejectedRe
     """The dead letter of a record: whole up to 64 KiB, cut with its hash beyond that."""
     key, value = batch.keys[i], batch.values[i]
     headers = [
-        HeaderValue(name[:128], (content or b"")[:_MAX_HEADER_BYTES])
-        for name, content in batch.headers[i][:_MAX_HEADERS]
+        HeaderValue(name[:MAX_HEADER_NAME], (content or b"")[:MAX_HEADER_BYTES])
+        for name, content in batch.headers[i][:MAX_REJECTED_HEADERS]
     ]
     return RejectedRecord(
         reason=rejected.reason,
@@ -139,7 +140,7 @@ def rejected_record(batch: EventBatch, i: int, rejected: Rejected) -> RejectedRe
         partition=batch.partition,
         offset=batch.offsets[i],
         timestamp_ms=batch.timestamps_ms[i],
-        key=None if key is None else key[:1024],
+        key=None if key is None else key[:MAX_REJECTED_KEY_BYTES],
         key_size=len(key or b""),
         value=None if value is None else value[:MAX_REJECTED_BYTES],
         value_size=len(value or b""),

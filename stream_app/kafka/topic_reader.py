@@ -72,6 +72,29 @@ async def extents(
     return {p: Extent(begins[p], ends[p]) for p in partitions}
 
 
+async def extents_since(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], at_ms: int
+) -> dict[TopicPartition, Extent]:
+    """What each partition holds now, from its first record of that time (epoch ms) or later."""
+    held = await extents(consumer, partitions)
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, at_ms))
+    first = {p: extent.end if found[p] is None else found[p].offset for p, extent in held.items()}
+    return {p: Extent(min(max(first[p], e.begin), e.end), e.end) for p, e in held.items()}
+
+
+async def record_at(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int
+) -> ConsumerRecord | None:
+    """The committed record at an offset; None where the partition holds none there any more."""
+    held = (await extents(consumer, [partition]))[partition]
+    if not held.begin <= offset < held.end:
+        return None
+    async for chunk in read_partition(consumer, partition, Extent(offset, offset + 1)):
+        if chunk:
+            return chunk[0]
+    return None
+
+
 async def read_partition(
     consumer: AIOKafkaConsumer, partition: TopicPartition, extent: Extent
 ) -> AsyncIterator[list[ConsumerRecord]]:

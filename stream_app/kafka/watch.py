@@ -1,4 +1,4 @@
-"""A topic's records as lines for people. Whatever is in them, a line is one line of plain text."""
+"""A topic's records as they come, those that somebody wants to see."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
+from stream_app.kafka.readable import decoded
 from stream_app.kafka.topic_reader import POLL_MS, extents, partitions_of
 
 Keep = Callable[[ConsumerRecord], bool]
@@ -45,7 +46,7 @@ def keeps(filters: Sequence[str]) -> Keep:
         content = (record.key or b"") + b"\n" + (record.value or b"")
         if not all(text in content for text in texts):
             return False
-        value = _decoded(record.value) if fields else None
+        value = decoded(record.value) if fields else None
         return all(wanted in _at(value, path.split(".")) for path, wanted in fields)
 
     return keep
@@ -57,38 +58,6 @@ def time_of(record: ConsumerRecord, zone: tzinfo | None = UTC) -> str:
         return "-"
     at = datetime.fromtimestamp(record.timestamp / 1000, zone)
     return at.strftime("%H:%M:%S.") + f"{record.timestamp % 1000:03d}"
-
-
-def shown(content: bytes | None) -> str:
-    """Bytes as one printable line: JSON where they are JSON or MessagePack, else text."""
-    if content is None:
-        return "-"
-    value = _decoded(content)
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _decoded(content: bytes | None) -> object:
-    """What the bytes mean; text where they mean nothing."""
-    if not content:
-        return ""
-    # A MessagePack object begins with a byte that begins no UTF-8 text.
-    is_text = _is_text(content)
-    decode = msgspec.json.decode if is_text else msgspec.msgpack.decode
-    try:
-        value: object = decode(content)
-        msgspec.json.encode(value)  # MessagePack knows values that JSON does not
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError):
-        return content.decode("utf-8", "backslashreplace")
-    return value
-
-
-def _is_text(content: bytes) -> bool:
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _at(value: object, path: Sequence[str]) -> set[str]:
