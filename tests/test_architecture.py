@@ -76,6 +76,7 @@ TESTED_ELSEWHERE = {
     "stream_app/demo/show.py": "tests/commands/test_demo.py",
     "stream_app/demo/worker_process.py": "tests/commands/test_demo.py",
     "stream_app/notices.py": "tests/commands/test_demo.py",
+    "stream_app/progress.py": "tests/commands/test_rejected.py",
 }
 
 # Tests of more than one module.
