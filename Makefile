@@ -5,7 +5,7 @@ LOCK := sh deploy/install.sh uv pip compile --quiet --universal --generate-hashe
 export PATH := $(CACHE)/promtool:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test chaos lint format lock bundled clean
+.PHONY: help setup setup-dev demo test chaos soak lint format lock bundled clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,6 +28,10 @@ chaos: setup-dev ## kill a real cluster and its workers by seed, compare with re
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST_SEED),--first-seed $(FIRST_SEED)) \
 		$(if $(DELIVERY),--delivery $(DELIVERY)) $(if $(SECONDS),--seconds $(SECONDS)) \
 		$(if $(KILLS),--kills $(KILLS)) $(if $(RATE),--rate $(RATE)))
+
+soak: setup-dev ## two workers for hours: memory, descriptors and answers must stay as they are (MINUTES=10)
+	@.venv/bin/python -m tests.chaos.soak $(strip \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)))
 
 lint: setup-dev ## check style and types
 	.venv/bin/ruff check .
