@@ -29,6 +29,8 @@ Change = tuple[bytes, bytes | None]
 Seal = Callable[[bytes, bytes], bytes]
 
 _USER, _PARTITION, _BLOCK, _TRANSITION = b"u", b"p", b"c", b"t"
+PARTITION_KEY = _PARTITION
+"""Key of the partition's record, which ends every micro-batch in the changelog."""
 _FIRST_ROWS = 256
 
 
