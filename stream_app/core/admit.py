@@ -7,7 +7,7 @@ early where it would have to drop a user whose events of this batch are not play
 import numpy as np
 
 from model.spec import Engine, item_hash
-from stream_app.core.batch import EventBatch
+from stream_app.core.batch import BEFORE, EventBatch
 from stream_app.core.calibration import mix
 from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
 from stream_app.core.entries import Entry, Eviction, Expectation, Refusal, SessionEnd, StepAt, Steps
@@ -35,6 +35,7 @@ class Admission:
         self._vocabulary, self._spec = engine.vocabulary, engine.spec
         self._action_codes = {name: code for code, name in enumerate(engine.spec.actions)}
         self._pending: dict[int, list[int]] = {}  # row -> its steps of this pass
+        self._timelines: dict[int, Timeline] = {}  # rows that something came late for
         self._touched: set[int] = set()  # rows that entries of this pass refer to
 
     def run(self, start: int) -> int:
@@ -64,7 +65,7 @@ class Admission:
             id_hash = mix(self.batch.offsets[i]) & _ID_HASH
         else:
             id_hash = store.event_hash(click.event_id) & _ID_HASH
-            if row is not None and self._seen(row, id_hash):
+            if row is not None and self._has_seen(row, id_hash):
                 self.duplicates += 1
                 return True
         late = self._lateness(row, click.at_ms)
@@ -84,9 +85,11 @@ class Admission:
         self._step(i, click, pseudonym, row, id_hash)
         return True
 
-    def _seen(self, row: int, id_hash: int) -> bool:
+    def _has_seen(self, row: int, id_hash: int) -> bool:
         """Whether the ring, as it is after the steps of this pass, holds the event id."""
         store, length = self.store, self._spec.ring_length
+        if row in self._timelines:
+            return self._timelines[row].holds(id_hash)
         pending = self._pending.get(row, [])
         if any(self.steps.id_hash[k] == id_hash for k in pending[-length:]):
             return True
@@ -110,16 +113,16 @@ class Admission:
             return Rejected("late", f"{behind} ms behind the partition; at most {allowed}")
         if row is None or at_ms >= int(self.store.columns["last_event_ms"][row]):
             return None
-        pending = self._pending.get(row, [])
-        filled = int(self.store.columns["used"][row])
-        if filled + len(pending) < self._spec.ring_length:
-            return None
-        times = times_ms(self.store.rows[row : row + 1])[0].tolist()[:filled]
-        kept = [at for place, at in enumerate(times) if self._survives(row, place)]
-        kept += [self.steps.at_ms[k] for k in pending[-self._spec.ring_length :]]
-        if at_ms < min(kept):
+        timeline = self._timeline(row)
+        if timeline.is_full and at_ms < timeline.oldest_ms:
             return Rejected("late", "older than everything that is kept of the user")
         return None
+
+    def _timeline(self, row: int) -> Timeline:
+        if row not in self._timelines:
+            added = self._pending.get(row, [])
+            self._timelines[row] = timeline(self.store.rows[row : row + 1], self.steps, added)
+        return self._timelines[row]
 
     def _advance_watermark(self, i: int, at_ms: int) -> bool:
         """Move the watermark, close what is due, expire who is idle; False: cut here."""
@@ -165,6 +168,13 @@ class Admission:
             store.record.out_of_vocabulary,
         )
 
+    def erase(self, pseudonym: bytes) -> bool:
+        """Drop a user before the first record, as eviction does; whether there was one."""
+        if pseudonym not in self.store.slots:
+            return False
+        self._evict(BEFORE, pseudonym)
+        return True
+
     def _evict(self, i: int, pseudonym: bytes) -> None:
         """Drop a user whom no entry of this pass refers to."""
         store, row = self.store, self.store.slots[pseudonym]
@@ -174,48 +184,46 @@ class Admission:
         offset = int(store.columns["last_offset"][row])
         alert = store.alert(row)
         self.entries.append(Eviction(i, pseudonym, at_ms, offset, alert, session))
+        self._timelines.pop(row, None)
         store.remove(pseudonym)
 
     def _step(self, i: int, click: Click, pseudonym: bytes, row: int, id_hash: int) -> None:
-        store, column, steps = self.store, self.store.columns, self.steps
-        last_ms, is_first = int(column["last_event_ms"][row]), not column["events_total"][row]
+        store, column = self.store, self.store.columns
         session_hash = 0 if click.session_id is None else store.event_hash(click.session_id)
-        starts = is_first or self._starts_session(row, click.at_ms, last_ms, session_hash)
-        if starts:
-            self._start_session(i, click.at_ms, pseudonym, row, session_hash)
-        now_ms = click.at_ms if is_first else max(last_ms, click.at_ms)
-        counts = is_first or (starts and self._spec.reset_at_session)
-        pending = self._pending.setdefault(row, [])
-        steps.gap_ms.append(-1 if counts else max(click.at_ms - last_ms, 0))
-        steps.round.append(len(pending))
-        steps.source_item.append(int(column["last_item"][row]))
-        column["last_event_ms"][row] = now_ms
+        last_ms, is_first = int(column["last_event_ms"][row]), not column["events_total"][row]
+        item = 0 if click.item_id is None else item_hash(click.item_id)
         column["last_offset"][row] = self.batch.offsets[i]
-        column["session_open"][row] = 1
-        column["session_events"][row] += 1
         column["events_total"][row] += 1
-        if click.item_id is not None:
-            column["last_item"][row] = item_hash(click.item_id)
-        pending.append(len(steps.row))
-        self.entries.append(StepAt(len(steps.row)))
-        steps.batch_row.append(i)
-        steps.row.append(row)
-        steps.at_ms.append(click.at_ms)
-        steps.now_ms.append(now_ms)
-        steps.dwell_ms.append(-1 if click.dwell_ms is None else click.dwell_ms)
-        steps.position.append(int(column["session_events"][row]))
-        steps.total.append(int(column["events_total"][row]))
+        if is_first or click.at_ms >= last_ms:
+            gap_ms = -1 if is_first else click.at_ms - last_ms
+            source, starts = self._newest(i, click, pseudonym, row, session_hash, gap_ms, item)
+        else:
+            late = Seen(click.at_ms, id_hash, item, False, click.session_id is not None)
+            placed = self._late(row, late, session_hash)
+            source, starts, gap_ms = placed.source_item, placed.starts, placed.gap_ms
+        if starts and self._spec.reset_at_session:
+            gap_ms = -1
+        self._book(i, click, pseudonym, row, id_hash, item)
+        steps = self.steps
+        steps.gap_ms.append(gap_ms)
+        steps.source_item.append(source)
         steps.starts.append(starts)
-        steps.item.append(self._vocabulary.code(click.item_id))
-        steps.action.append(self._action_codes.get(click.action, 1))
-        steps.item_hash.append(0 if click.item_id is None else item_hash(click.item_id))
-        steps.id_hash.append(id_hash)
-        steps.fallback.append(self._is_out_of_vocabulary(click, steps.item[-1]))
-        steps.click.append(click)
-        steps.pseudonym.append(pseudonym)
         self._touched.add(row)
         store.touch(pseudonym)
         store.set_timer(pseudonym, row)
+
+    def _newest(
+        self,
+        i: int,
+        click: Click,
+        pseudonym: bytes,
+        row: int,
+        session_hash: int,
+        gap_ms: int,
+        item: int,
+    ) -> tuple[int, bool]:
+        """Move the row on to its newest event; what came before it in its session, and whether it
+        starts one."""
 
     def _starts_session(self, row: int, at_ms: int, last_ms: int, session_hash: int) -> bool:
         """A late event never starts a session: its own may be over, or another one running."""

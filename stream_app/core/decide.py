@@ -1,7 +1,8 @@
 """Pass 3, in offset order: verdicts, the fallback's learning, and the records that go out."""
 
+from collections.abc import Iterator
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ from stream_app.core.clean import Rejected
 from stream_app.core.entries import Entry, Eviction, Refusal, SessionEnd, StepAt, Steps
 from stream_app.core.events import (
     Anomaly,
+    Fallback,
     HeaderValue,
     Prediction,
     RankedItem,
@@ -46,7 +48,10 @@ class Decider:
         self._batch, self._store, self._route, self._out = batch, store, route, out
         self._engine, self._spec = engine, engine.spec
         self._steps, self._results = steps, results
-        self._judge = Judge(batch, store, engine, steps, results, self._announce)
+        self._judge = Judge(
+            batch, store, engine, steps, results, self._announce, explains=route.degraded < 1
+        )
+        self._most_items = engine.spec.top_k if route.degraded < 2 else min(5, engine.spec.top_k)
         self._items = _probabilities(results.top_logp)
         self._actions = _probabilities(results.action_logp)
         self._next_ms = _expected_gap_ms(results, engine.spec)
@@ -70,7 +75,9 @@ class Decider:
         offset = batch.offsets[i]
         source = Source(batch.topic, batch.partition, offset)
         event_id = click.event_id or f"{batch.topic}-{batch.partition}-{offset}"
-        if click.item_id is not None and steps.item[k] >= self._spec.item_count:
+        # Under heavy load known items are learned as well: the last level answers from them.
+        is_learned = steps.item[k] >= self._spec.item_count or self._route.degraded >= 2
+        if click.item_id is not None and is_learned:
             self._store.transitions.learn(steps.source_item[k], click.item_id, offset)
         verdict = self._judge.step(k, Happening(i, pseudonym, event_id, source, click.at_ms))
         prediction = self._prediction(k, event_id, source, verdict)
@@ -79,7 +86,11 @@ class Decider:
 
     def _prediction(self, k: int, event_id: str, source: Source, verdict: Verdict) -> Prediction:
         names, results = self._spec.actions, self._results
-        is_fallback = self._steps.fallback[k]
+        fallback: Fallback | None = None
+        if self._steps.fallback[k]:
+            fallback = "out_of_vocabulary"
+        elif self._route.degraded >= 3:
+            fallback = "overload"
         return Prediction(
             event_id=event_id,
             user=self._steps.pseudonym[k].hex(),
@@ -89,28 +100,37 @@ class Decider:
             model=self._engine.version,
             arm=self._route.arm,
             as_of=self._route.as_of,
-            items=self._fallback(k) if is_fallback else self._ranked(k),
+            items=self._ranked(k) if fallback is None else self._counted(k, fallback),
             actions=dict(zip(names, self._actions[k], strict=True)),
             cart=_head(float(results.cart[k]), "cart" in names),
             purchase=_head(float(results.purchase[k]), "purchase" in names),
             next_event_ms=self._next_ms[k] if self._spec.gap_edges_ms else None,
             anomaly=verdict,
-            fallback="out_of_vocabulary" if is_fallback else None,
+            fallback=fallback,
+            degraded=self._route.degraded,
         )
 
     def _ranked(self, k: int) -> list[RankedItem]:
-        items = self._engine.vocabulary.items
-        codes = self._results.top_items[k].tolist()
-        return [RankedItem(items[c], p) for c, p in zip(codes, self._items[k], strict=True)]
+        """The model's likeliest items. Blocked ones leave a gap: the model names no more than K."""
+        items, blocked = self._engine.vocabulary.items, self._route.blocked
+        codes, most = self._results.top_items[k].tolist(), self._most_items
+        pairs: Iterator[tuple[int, float]] = zip(codes, self._items[k], strict=True)
+        if blocked:
+            pairs = ((code, p) for code, p in pairs if items[code] not in blocked)
+        return [RankedItem(items[code], p) for code, p in islice(pairs, most)]
 
-    def _fallback(self, k: int) -> list[RankedItem]:
+    def _counted(self, k: int, fallback: Fallback) -> list[RankedItem]:
+        """What followed in the stream itself, counted."""
         self._out.fallbacks += 1
-        if not self._store.record.said_out_of_vocabulary:
-            self._store.record.said_out_of_vocabulary = True
+        record, blocked = self._store.record, self._route.blocked
+        if fallback == "out_of_vocabulary" and not record.said_out_of_vocabulary:
+            record.said_out_of_vocabulary = True
             self._out.notices.append("out_of_vocabulary")
         source = self._steps.item_hash[k] or self._steps.source_item[k]
-        ranked = self._store.transitions.rank(source, self._spec.top_k)
-        return [RankedItem(item, round(share, 6)) for item, share in ranked]
+        most = self._most_items
+        ranked = self._store.transitions.rank(source, most + len(blocked))
+        kept = [RankedItem(item, round(p, 6)) for item, p in ranked if item not in blocked]
+        return kept[:most]
 
     def _refuse(self, i: int, rejected: Rejected) -> None:
         out, batch = self._out, self._batch

@@ -48,8 +48,11 @@ class Judge:
         steps: Steps,
         results: Results,
         announce: Announce,
+        *,
+        explains: bool = True,
     ) -> None:
         self._batch, self._store, self._engine = batch, store, engine
+        self._explains = explains
         self._steps, self._results, self._announce = steps, results, announce
         self._scores: list[float] = results.score.tolist()
 
@@ -67,7 +70,8 @@ class Judge:
         p_value = reservoir.p_value(score)
         moved, phase = alerts.judge(alert, p_value, score, where.at_ms, offset, config)
         if phase is not None:
-            reasons = [] if phase == "close" else self._reasons(k)
+            is_explained = self._explains and phase != "close"
+            reasons = self._reasons(k) if is_explained else []
             self._publish("surprise", phase, moved, where, p_value, reasons)
         if not alert.is_open:
             # Scores under an open alert repeat its peak; an attack must not become the norm.
@@ -115,7 +119,7 @@ class Judge:
         p_value = reservoir.p_value(surprise)
         if alerts.calibrated(len(reservoir), rate) and p_value <= rate:
             alert = Alert(end.at_ms, end.offset, 1, 0, 0, surprise)
-            reasons = [self._close_reason(end, surprise)]
+            reasons = [self._close_reason(end, surprise)] if self._explains else []
             self._publish("session_close", "open", alert, where, p_value, reasons)
             self._publish("session_close", "close", alert, where, p_value, [])
         reservoir.learn(surprise, end.offset)

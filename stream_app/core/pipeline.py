@@ -54,6 +54,7 @@ def play(
             f"one cannot start at {batch.next_offset}"
         )
     engine, out = engines[route.live], OutputBatch()
+    _erase(batch, store, engine, route, out)
     cleaned = [
         store.read(key, value, received_ms)
         for key, value, received_ms in zip(
@@ -84,10 +85,23 @@ def _refuse_unready(route: Route, following: Route) -> None:
         raise ValueError("swapping models in a running partition is not supported yet")
     if following.shadow is not None:
         raise ValueError("a shadow model is not supported yet")
-    if following.degraded:
-        raise ValueError("degraded levels are not supported yet")
-    if following.blocked or following.erasures:
-        raise ValueError("blocked items and erasures are not supported yet")
+
+
+def _erase(
+    batch: EventBatch, store: PartitionStore, engine: Engine, route: Route, out: OutputBatch
+) -> None:
+    """Carry out the erasures that this route brought in, before the batch's first record."""
+    if not store.erasures_due:
+        return
+    done = store.record.erased_as_of
+    admission = Admission(batch, [], store, engine)
+    ordered = dict.fromkeys(pseudonym for offset, pseudonym in route.erasures if offset >= done)
+    out.erased = sum(admission.erase(pseudonym) for pseudonym in ordered)
+    if admission.entries:
+        results = advance(admission.steps, store, engine)
+        decider = Decider(batch, store, engine, route, admission.steps, results, out)
+        decider.decide(admission.entries)
+    store.record.erased_as_of = route.as_of
 
 
 def _settle(batch: EventBatch, store: PartitionStore, following: Route, out: OutputBatch) -> None:

@@ -5,8 +5,8 @@ what to say where a source is new.
 """
 
 from collections import Counter, OrderedDict, deque
-
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -68,15 +68,16 @@ class Transitions:
         """Up to k likely next items with shares: first the source's successors, by count and then
         recency, then the partition's latest items. Shares sum to at most 1."""
         _, successors = self._successors.get(source, (0, deque()))
-        ranked = _by_count(list(successors))
+        ranked = _by_count(list(successors))[:k]
         known = {item for item, _ in ranked}
         # The share left for what never followed: one unseen successor's worth (Laplace).
         own = len(successors) / (len(successors) + 1)
-        rest = [pair for pair in self._popular if pair[0] not in known]
+        unseen = (pair for pair in self._popular if pair[0] not in known)
+        rest = islice(unseen, k - len(ranked))
         total = max(len(self._latest), 1)
         shares = [(item, own * n / len(successors)) for item, n in ranked]
         shares += [(item, (1 - own) * n / total) for item, n in rest]
-        return shares[:k]
+        return shares
 
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(key, value or tombstone) of every list that changed since the last call."""
