@@ -1,7 +1,7 @@
 """A trained model as a folder: weights in safetensors, everything else in JSON, no pickle.
 
-This module is also the contract on the weights: their names, their shapes, and how a score is made
-of them. It imports no torch, so that the serving side can read a checkpoint.
+It imports no torch, so that the serving side can read a checkpoint; ``model.net_shape`` says which
+weights there are.
 """
 
 import os
@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from model.net_shape import NetShape, weight_shapes
 from model.spec import Floats, ModelSpec, SpecError, Vocabulary, fingerprint_of
 
 WEIGHTS_FILE = "model.safetensors"
@@ -35,6 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``manifest.json``: what the weights are, where they come from and how good they were."""
 
     spec: ModelSpec
+    net: NetShape = NetShape()
     fingerprint: str
     items_file: str = ITEMS_FILE
     weights_file: str = WEIGHTS_FILE
@@ -63,42 +65,13 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return Vocabulary(self.items, self.spec.cold_buckets)
 
 
-def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """Every weight of a GRU model by name, with its shape.
-
-    ``x = item_embedding[item] + action_embedding[action] + gap_embedding[gap] + dense @
-    dense_weight`` enters a GRU with the gate order (reset, update, new) and the formulas of
-    ``torch.nn.GRU``. Item logits are ``logit_scale * cosine(hidden, item_embedding[:item_count])``.
-    ``intent_head`` row 0 is the logit of a cart event, row 1 of a purchase; ``gap_head`` row g is
-    the logit of gap code g + 1. A user who has done nothing has the memory ``initial_hidden``.
-    """
-    width, actions, gaps = spec.hidden_width, len(spec.actions), spec.gap_count
-    return {
-        "item_embedding": (spec.input_count, width),
-        "action_embedding": (actions, width),
-        "gap_embedding": (gaps, width),
-        "dense_weight": (len(spec.features), width),
-        "gru.weight_ih": (3 * width, width),
-        "gru.weight_hh": (3 * width, width),
-        "gru.bias_ih": (3 * width,),
-        "gru.bias_hh": (3 * width,),
-        "initial_hidden": (width,),
-        "action_head.weight": (actions, width),
-        "action_head.bias": (actions,),
-        "intent_head.weight": (2, width),
-        "intent_head.bias": (2,),
-        "gap_head.weight": (gaps - 1, width),
-        "gap_head.bias": (gaps - 1,),
-        "logit_scale": (),
-    }
-
-
 def save(
     directory: Path,
     spec: ModelSpec,
     items: Sequence[str],
     weights: Mapping[str, Any],
     *,
+    net: NetShape = NetShape(),  # noqa: B008
     metrics: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     data_hash: str = "",
@@ -110,9 +83,10 @@ def save(
     fingerprint disagrees, and ``load`` refuses both.
     """
     arrays = {name: np.array(array, dtype=np.float32, order="C") for name, array in weights.items()}
-    _check(directory, spec, items, arrays)
+    _check(directory, spec, net, items, arrays)
     manifest = Manifest(
         spec=spec,
+        net=net,
         fingerprint=fingerprint_of(spec, items, arrays).hex(),
         metrics=dict(metrics or {}),
         config=dict(config or {}),
@@ -152,7 +126,7 @@ def load(directory: Path) -> Checkpoint:
         raise CheckpointError(
             f"{directory / manifest.weights_file} is no safetensors file: {error}"
         ) from None
-    _check(directory, manifest.spec, items, arrays)
+    _check(directory, manifest.spec, manifest.net, items, arrays)
     found = fingerprint_of(manifest.spec, items, arrays).hex()
     if found != manifest.fingerprint:
         raise CheckpointError(
@@ -184,13 +158,17 @@ def _read(directory: Path, name: str) -> bytes:
 
 
 def _check(
-    directory: Path, spec: ModelSpec, items: Sequence[str], arrays: Mapping[str, Any]
+    directory: Path,
+    spec: ModelSpec,
+    net: NetShape,
+    items: Sequence[str],
+    arrays: Mapping[str, Any],
 ) -> None:
     if len(items) != spec.item_count:
         raise CheckpointError(
             f"{directory}: the spec counts {spec.item_count} items, the vocabulary {len(items)}"
         )
-    shapes = weight_shapes(spec)
+    shapes = weight_shapes(spec, net)
     if shapes.keys() != arrays.keys():
         missing, strange = shapes.keys() - arrays.keys(), arrays.keys() - shapes.keys()
         raise CheckpointError(

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import msgspec
 
+from model.net_shape import NetName, NetShape
+
+ItemLoss = Literal["softmax", "sampled", "gbce"]
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
@@ -19,6 +22,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Settings of one training run. The defaults suit click sessions of a few hundred thousand
     events; ``model.presets`` knows others."""
 
+    net: NetName = "gru"
+    # Blocks and heads of a Transformer; recurrent nets have one layer.
+    layers: int = 2
+    heads: int = 2
     # Epochs to train, or at most to try where a tail is held out.
     epochs: int = 7
     # Share of the sessions, the latest ones, held out to choose the number of epochs; 0: none.
@@ -38,6 +45,25 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     clip_norm: float = 1.0
     input_dropout: float = 0.0
     hidden_dropout: float = 0.0
+    # Inside a Transformer's branches.
+    block_dropout: float = 0.0
+    # "sampled" and "gbce" look at the batch's targets and ``negatives`` uniform draws instead of
+    # all items, except in the last ``full_share`` of the training.
+    item_loss: ItemLoss = "softmax"
+    negatives: int = 1024
+    full_share: float = 0.0
+    # t of gBCE.
+    gbce_calibration: float = 0.75
+    # Share of each target's probability that is spread over all items.
+    label_smoothing: float = 0.0
+    # Share of the sessions after which, counted from the newest, a session's weight in the item
+    # loss halves; 0: all weigh the same.
+    recency_halving: float = 0.0
+    # Share of the averaged weights that stays at each step; the average is what is measured and
+    # saved. 0: no average.
+    averaging: float = 0.0
+    # Share of input items replaced by "no item".
+    mask_share: float = 0.0
     # Share of input items replaced by a random cold bucket, so that the buckets learn something.
     cold_share: float = 0.01
     # Weight of the action, intent and gap losses beside the item loss.
@@ -53,6 +79,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         for name, low in (
+            ("negatives", 1),
+            ("layers", 1),
+            ("heads", 1),
             ("epochs", 1),
             ("patience", 1),
             ("batch_sequences", 1),
@@ -71,14 +100,26 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "held_out",
             "input_dropout",
             "hidden_dropout",
+            "block_dropout",
+            "full_share",
+            "label_smoothing",
+            "averaging",
+            "mask_share",
             "cold_share",
             "warmup_share",
             "weight_decay",
         ):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if not 0 <= self.head_weight < math.inf:
-            raise ConfigError(f"head_weight must be 0 or more and finite, got {self.head_weight}")
+        for name in ("head_weight", "recency_halving"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be 0 or more and finite, got {getattr(self, name)}")
+        if not 0 <= self.gbce_calibration <= 1:
+            raise ConfigError(f"gbce_calibration must be in [0, 1], got {self.gbce_calibration}")
+
+    @property
+    def net_shape(self) -> NetShape:
+        return NetShape(name=self.net, layers=self.layers, heads=self.heads)
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:

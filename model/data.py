@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.log import EventLog, Longs
-from model.spec import CLOSE, Ints, ModelSpec, fingerprint_of
+from model.spec import CLOSE, Floats, Ints, ModelSpec, fingerprint_of
 
 NONE = -1
 INTENTS = ("cart", "purchase")
@@ -133,6 +133,20 @@ def targets_of(log: EventLog, spec: ModelSpec) -> Targets:
             done = log.action == spec.actions.index(name)
             intent[closed, column] = next_index(done, session)[closed] != NONE
     return Targets(*(a.astype(np.int32) for a in (item, action, intent, gap)))
+
+
+def recency_weights(log: EventLog, halving: float) -> Floats | None:
+    """Weights of the events [N], of mean 1 over the sessions: a session weighs half as much as one
+    after which the share ``halving`` of the sessions has begun. None for 0: all weigh 1."""
+    if halving == 0:
+        return None
+    order = np.argsort(log.at_ms[log.session_start[:-1]], kind="stable")
+    age = np.empty(log.sessions)
+    age[order] = np.arange(log.sessions)[::-1] / max(1, log.sessions)
+    weight = 0.5 ** (age / halving)  # [S]
+    session = stretch_of(log.session_start, log.events)
+    weights: Floats = (weight / weight.mean())[session].astype(np.float32)
+    return weights
 
 
 def segments_of(log: EventLog, spec: ModelSpec, max_length: int) -> Segments:

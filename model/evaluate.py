@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from model import baselines, checkpoint
+from model.architectures import build_net
 from model.baselines import Baselines, Ranker
 from model.data import INTENTS, check_log, stretch_of, targets_of
 from model.head_metrics import action_metrics, intent_metrics
 from model.log import EventLog, Longs
-from model.nets import GruNet
 from model.questions import PROTOCOLS, Protocol, Questions, questions_of, seen_before
 from model.ranking import CUTS, metrics_of
 from model.scoring import answer
@@ -55,7 +55,7 @@ def evaluate(
             f"predict by the protocol {protocol!r}; give one with longer sessions"
         )
     counts = baselines.load(directory, spec)
-    net = GruNet(spec)
+    net = build_net(spec, saved.manifest.net)
     net.set_weights(saved.weights)
     # Under leave-one-out the heads are asked where the item is, else after every event.
     after = np.arange(log.events) if protocol == "session" else questions.event - 1

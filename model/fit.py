@@ -1,11 +1,13 @@
 """One training phase: epochs over a log, from any position, to the same end."""
 
+import copy
 import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from model.architectures import build_net
 from model.config import TrainConfig
 from model.data import (
     INTENTS,
@@ -14,11 +16,12 @@ from model.data import (
     Segments,
     Targets,
     epoch_batches,
+    recency_weights,
     segments_of,
     targets_of,
 )
 from model.log import EventLog, Longs
-from model.nets import GruNet
+from model.nets import SequenceNet
 from model.objective import BatchLoss, batch_loss, columns_of
 from model.resume import Arrays
 from model.spec import Ints, ModelSpec
@@ -41,14 +44,17 @@ class Fitting:
         self.spec, self.config, self.epochs = spec, config, epochs
         targets = targets_of(log, spec)
         self.item_targets = int(np.count_nonzero(targets.item != NONE))
-        self.columns = columns_of(log, targets)
+        self.columns = columns_of(log, spec, targets, recency_weights(log, config.recency_halving))
         self.segments: Segments = segments_of(log, spec, config.max_length)
         self.detach_heads = (
             config.detach_heads
             if config.detach_heads is not None
             else len(np.unique(log.action)) < 2
         )
-        self.net = initial_net(spec, targets, config.seed)
+        self.net = initial_net(spec, targets, config)
+        # What is measured and saved: the net itself, or the running average of its weights.
+        self.average = copy.deepcopy(self.net) if config.averaging else self.net
+        self.updates = 0
         self.optimizer = _optimizer(self.net, config)
         self.rate = 0.0  # of the last batch
 
@@ -74,7 +80,8 @@ class Fitting:
         generator.manual_seed(
             int(np.random.SeedSequence([self.config.seed, epoch, number]).generate_state(1)[0])
         )
-        self.rate = learning_rate((epoch + number / batches) / self.epochs, self.config)
+        progress = (epoch + number / batches) / self.epochs
+        self.rate = learning_rate(progress, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -87,6 +94,7 @@ class Fitting:
             self.config,
             self.detach_heads,
             generator,
+            progress,
         )
         torch.autograd.backward(loss.total)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
@@ -98,11 +106,25 @@ class Fitting:
                 f"learning_rate={self.config.learning_rate / 3:.2g}"
             )
         self.optimizer.step()
+        self._update_average()
         return loss
+
+    def _update_average(self) -> None:
+        """The average (Polyak & Juditsky 1992) forgets fast at first, when weights are poor."""
+        self.updates += 1
+        if self.average is self.net:
+            return
+        kept = min(self.config.averaging, self.updates / (self.updates + 10))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                mean.lerp_(now, 1 - kept)
 
     def state(self) -> Arrays:
         """Weights and the optimizer's moments as arrays."""
-        arrays: Arrays = {}
+        arrays: Arrays = {"updates": np.array(self.updates)}
+        if self.average is not self.net:
+            for name, mean in self.average.named_parameters():
+                arrays[f"average.{name}"] = mean.detach().numpy()
         for name, parameter in self.net.named_parameters():
             arrays[f"net.{name}"] = parameter.detach().numpy()
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -111,7 +133,11 @@ class Fitting:
 
     def restore(self, arrays: Arrays) -> None:
         """Take over what ``state`` gave."""
+        self.updates = int(arrays["updates"])
         with torch.no_grad():
+            if self.average is not self.net:
+                for name, mean in self.average.named_parameters():
+                    mean.copy_(torch.from_numpy(arrays[f"average.{name}"]))
             for name, parameter in self.net.named_parameters():
                 parameter.copy_(torch.from_numpy(arrays[f"net.{name}"]))
                 moments = {
@@ -137,13 +163,13 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
     return config.learning_rate * share
 
 
-def initial_net(spec: ModelSpec, targets: Targets, seed: int) -> GruNet:
+def initial_net(spec: ModelSpec, targets: Targets, config: TrainConfig) -> SequenceNet:
     """A seeded net whose heads begin at the base rates of their targets.
 
     A head that the data says nothing about stays where it begins, so it begins at a probability
     that does no harm: absent intents at nearly 0, absent actions at the least.
     """
-    net = GruNet(spec, torch.Generator().manual_seed(seed))
+    net = build_net(spec, config.net_shape, torch.Generator().manual_seed(config.seed))
     with torch.no_grad():
         net.action_head.bias.copy_(_log_rates(targets.action, len(spec.actions)))
         net.gap_head.bias.copy_(_log_rates(targets.gap, spec.gap_count - 1))
@@ -163,7 +189,7 @@ def _log_rates(targets: Ints, classes: int) -> Tensor:
     return torch.from_numpy(np.log(counts / counts.sum())).float()
 
 
-def _optimizer(net: GruNet, config: TrainConfig) -> torch.optim.AdamW:
+def _optimizer(net: SequenceNet, config: TrainConfig) -> torch.optim.AdamW:
     matrices = [p for p in net.parameters() if p.ndim == 2]
     others = [p for p in net.parameters() if p.ndim != 2]
     return torch.optim.AdamW(

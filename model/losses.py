@@ -18,7 +18,14 @@ class _CosineSoftmax(torch.autograd.Function):
     overwritten in place; the item table is normalised and its gradient projected in few passes."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        smoothing: float,
+    ) -> Tensor:
         norms = torch.linalg.vector_norm(table, dim=1, keepdim=True).clamp_(min=NORM_FLOOR)
         unit = table / norms  # [V, H]
         total = queries.new_zeros(())
@@ -29,12 +36,20 @@ class _CosineSoftmax(torch.autograd.Function):
             part = slice(begin, begin + rows)
             logits = queries[part] @ unit.T  # [m, V]
             answer = targets[part, None]  # [m, 1]
-            given = logits.gather(1, answer)  # [m, 1]
+            given = logits.gather(1, answer) * (1 - smoothing)  # [m, 1]
+            if smoothing:
+                given += logits.mean(1, keepdim=True) * smoothing
+            weight = None if weights is None else weights[part, None]  # [m, 1]
             peak = logits.amax(1, keepdim=True)  # [m, 1]
             slope = logits.sub_(peak).exp_()  # [m, V]
             mass = slope.sum(1, keepdim=True)  # [m, 1]
-            total += (mass.log() + peak - given).sum()
-            slope.div_(mass).scatter_add_(1, answer, slope.new_full(answer.shape, -1.0))
+            losses = mass.log() + peak - given  # [m, 1]
+            slope.div_(mass).scatter_add_(1, answer, slope.new_full(answer.shape, smoothing - 1))
+            if smoothing:
+                slope.sub_(smoothing / len(table))
+            if weight is not None:
+                losses, slope = losses * weight, slope.mul_(weight)
+            total += losses.sum()
             grad_queries[part] = slope @ unit
             grad_table.T.addmm_(queries[part].T, slope)
         # A row's length does not change its cosines, so its gradient has no part along the row.
@@ -44,17 +59,25 @@ class _CosineSoftmax(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_queries, grad_table = ctx.saved_tensors
-        return grads[0] * grad_queries, grads[0] * grad_table, None
+        return grads[0] * grad_queries, grads[0] * grad_table, None, None, None
 
 
-def cosine_softmax_loss(queries: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+def cosine_softmax_loss(
+    queries: Tensor,
+    table: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> Tensor:
     """Sum over M rows of -log softmax(queries @ unit(table).T)[target], in nats.
 
-    queries [M, H], table [V, H] of any row lengths, targets [M] in 0 .. V-1. Differentiable once.
+    queries [M, H], table [V, H] of any row lengths, targets [M] in 0 .. V-1; ``weights`` [M] of
+    the rows (None: 1). ``smoothing`` is the share of the target's probability that is spread over
+    all items (Szegedy et al. 2016). Differentiable once, by queries and table.
     """
-    return _CosineSoftmax.apply(queries, table, targets)  # type: ignore[no-any-return]
+    return _CosineSoftmax.apply(queries, table, targets, weights, smoothing)  # type: ignore[no-any-return]
 
 
 def class_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,12 +1,16 @@
-"""The GRU that training fits: one layer, tied item embeddings, cosine scores (the reference).
+"""What every net shares: tied item embeddings, cosine scores, heads; and the GRU that is served.
 
 After GRU4Rec (Hidasi et al., "Session-based recommendations with recurrent neural networks", ICLR
-2016), with a full softmax over cosines (NISER, Gupta et al. 2019). The weights' names, shapes and
+2016), with a softmax over cosines (NISER, Gupta et al. 2019). The weights' names, shapes and
 formulas are those of ``model.checkpoint.weight_shapes``; the served graph folds the input sum into
 tables, so the input must stay a plain sum.
+
+The contract of all nets: ``forward`` over sequences and ``step`` over single events give the same
+hidden states, and memory is one tensor with a row a user, so that rows can be picked whatever the
+net keeps in them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +23,9 @@ from model.spec import Floats, ModelSpec
 
 INITIAL_LOGIT_SCALE = 16.0
 
+# Dropout inside a net, as an argument: its randomness belongs to whoever trains.
+Dropout = Callable[[Tensor], Tensor]
+
 
 class TokenBatch(NamedTuple):
     """Tokens as tensors: codes of one shape, [B] or [B, T], and ``dense`` with F more."""
@@ -29,8 +36,13 @@ class TokenBatch(NamedTuple):
     dense: Tensor
 
 
-class GruNet(nn.Module):
-    """``forward`` over sequences and ``step`` over single events give the same hidden states.
+def keep_all(values: Tensor) -> Tensor:
+    """No dropout."""
+    return values
+
+
+class SequenceNet(nn.Module):
+    """Embeddings, scores and heads; a subclass says how hidden states come about.
 
     It holds no user's memory and no dropout: both are arguments of whoever calls it.
     """
@@ -38,34 +50,43 @@ class GruNet(nn.Module):
     def __init__(self, spec: ModelSpec, generator: torch.Generator | None = None) -> None:
         super().__init__()
         width = spec.hidden_width
+        self.width = width
         self.item_count = spec.item_count
 
         def table(rows: int, scale: float) -> nn.Parameter:
             return nn.Parameter(torch.randn(rows, width, generator=generator) * scale)
 
-        # Unit-length rows at start: cosines ignore the length, but the GRU's input does not.
+        # Unit-length rows at start: cosines ignore the length, but the net's input does not.
         self.item_embedding = table(spec.input_count, width**-0.5)
         self.action_embedding = table(len(spec.actions), 0.1 * width**-0.5)
         self.gap_embedding = table(spec.gap_count, 0.1 * width**-0.5)
         self.dense_weight = nn.Parameter(torch.zeros(len(spec.features), width))
-        self.gru = nn.GRU(width, width, batch_first=True)
+        # The hidden state of users who have done nothing yet.
         self.initial_hidden = nn.Parameter(torch.randn(width, generator=generator) * 0.01)
         self.action_head = nn.Linear(width, len(spec.actions))
         self.intent_head = nn.Linear(width, 2)
         self.gap_head = nn.Linear(width, spec.gap_count - 1)
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
-        bound = width**-0.5
-        with torch.no_grad():
-            for part in (self.gru, self.action_head, self.intent_head, self.gap_head):
-                for parameter in part.parameters():
-                    parameter.uniform_(-bound, bound, generator=generator)
+        for head in (self.action_head, self.intent_head, self.gap_head):
+            fill_uniform(head, width**-0.5, generator)
 
     def initial(self, rows: int) -> Tensor:
-        """Memory of users who have done nothing yet, [rows, H]."""
-        return self.initial_hidden.expand(rows, -1)
+        """Memory of users who have done nothing yet, [rows, M]."""
+        raise NotImplementedError
+
+    def run(
+        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = keep_all
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states [B, T, H] of embedded sequences [B, T, H] from memory [B, M], and the
+        memory [B, M] after their last column."""
+        raise NotImplementedError
+
+    def hidden_of(self, memory: Tensor) -> Tensor:
+        """The hidden states [B, H] that lie in memory [B, M]."""
+        raise NotImplementedError
 
     def embed(self, tokens: TokenBatch) -> Tensor:
-        """The GRU's input, [..., H]: a plain sum, no bias, no non-linearity."""
+        """The net's input, [..., H]: a plain sum, no bias, no non-linearity."""
         return (
             functional.embedding(tokens.item, self.item_embedding)
             + functional.embedding(tokens.action, self.action_embedding)
@@ -73,26 +94,13 @@ class GruNet(nn.Module):
             + tokens.dense @ self.dense_weight
         )
 
-    def run(self, inputs: Tensor, memory0: Tensor) -> Tensor:
-        """Hidden states [B, T, H] of embedded sequences [B, T, H] from memory [B, H]."""
-        hidden, _ = self.gru(inputs, memory0[None].contiguous())  # [B, T, H]
-        return hidden  # type: ignore[no-any-return]
-
     def forward(self, tokens: TokenBatch, memory0: Tensor) -> Tensor:
-        """Hidden states [B, T, H] after each event of sequences [B, T], from memory [B, H]."""
-        return self.run(self.embed(tokens), memory0)
+        """Hidden states [B, T, H] after each event of sequences [B, T], from memory [B, M]."""
+        return self.run(self.embed(tokens), memory0)[0]
 
     def step(self, tokens: TokenBatch, memory: Tensor) -> Tensor:
-        """Memory [B, H] after one event [B] of each user."""
-        ((weight_ih, weight_hh, bias_ih, bias_hh),) = self.gru.all_weights
-        from_input = functional.linear(self.embed(tokens), weight_ih, bias_ih)  # [B, 3H]
-        from_memory = functional.linear(memory, weight_hh, bias_hh)  # [B, 3H]
-        reset_in, update_in, new_in = from_input.chunk(3, dim=-1)
-        reset_mem, update_mem, new_mem = from_memory.chunk(3, dim=-1)
-        reset = torch.sigmoid(reset_in + reset_mem)  # [B, H]
-        update = torch.sigmoid(update_in + update_mem)  # [B, H]
-        new = torch.tanh(new_in + reset * new_mem)  # [B, H]
-        return (1 - update) * new + update * memory  # [B, H]
+        """Memory [B, M] after one event [B] of each user."""
+        return self.run(self.embed(tokens)[:, None], memory)[1]
 
     def queries(self, hidden: Tensor) -> Tensor:
         """What meets the item directions, [..., H]: hidden's own direction, times the scale."""
@@ -130,3 +138,42 @@ class GruNet(nn.Module):
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 parameter.copy_(torch.from_numpy(np.array(weights[name.removesuffix("_l0")])))
+
+
+class GruNet(SequenceNet):
+    """One GRU layer. Its memory is its hidden state."""
+
+    def __init__(self, spec: ModelSpec, generator: torch.Generator | None = None) -> None:
+        super().__init__(spec, generator)
+        self.gru = nn.GRU(self.width, self.width, batch_first=True)
+        fill_uniform(self.gru, self.width**-0.5, generator)
+
+    def initial(self, rows: int) -> Tensor:
+        return self.initial_hidden.expand(rows, -1)
+
+    def hidden_of(self, memory: Tensor) -> Tensor:
+        return memory
+
+    def run(
+        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = keep_all
+    ) -> tuple[Tensor, Tensor]:
+        hidden, _ = self.gru(inputs, memory0[None].contiguous())  # [B, T, H]
+        return hidden, hidden[:, -1]
+
+    def step(self, tokens: TokenBatch, memory: Tensor) -> Tensor:
+        ((weight_ih, weight_hh, bias_ih, bias_hh),) = self.gru.all_weights
+        from_input = functional.linear(self.embed(tokens), weight_ih, bias_ih)  # [B, 3H]
+        from_memory = functional.linear(memory, weight_hh, bias_hh)  # [B, 3H]
+        reset_in, update_in, new_in = from_input.chunk(3, dim=-1)
+        reset_mem, update_mem, new_mem = from_memory.chunk(3, dim=-1)
+        reset = torch.sigmoid(reset_in + reset_mem)  # [B, H]
+        update = torch.sigmoid(update_in + update_mem)  # [B, H]
+        new = torch.tanh(new_in + reset * new_mem)  # [B, H]
+        return (1 - update) * new + update * memory  # [B, H]
+
+
+def fill_uniform(part: nn.Module, bound: float, generator: torch.Generator | None) -> None:
+    """Draw all parameters of a part anew, uniformly in [-bound, bound]."""
+    with torch.no_grad():
+        for parameter in part.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)

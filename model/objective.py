@@ -10,10 +10,11 @@ from torch.nn import functional
 from model.checkpoint import NORM_FLOOR
 from model.config import TrainConfig
 from model.data import NONE, Segments, Targets, padded_places
+from model.item_loss import Asked, item_loss
 from model.log import EventLog, Longs
-from model.losses import class_loss, cosine_softmax_loss, intent_loss
-from model.nets import GruNet, TokenBatch
-from model.spec import ModelSpec
+from model.losses import class_loss, intent_loss
+from model.nets import SequenceNet, TokenBatch
+from model.spec import Floats, ModelSpec
 
 
 class Columns(NamedTuple):
@@ -24,6 +25,8 @@ class Columns(NamedTuple):
     action: Tensor  # [N]
     intent: Tensor  # [N, 2]
     gap: Tensor  # [N]
+    weight: Tensor | None  # [N] of each event in the item loss; None: all 1
+    popularity: Tensor  # [V] share of each item among the item targets
 
 
 class BatchLoss(NamedTuple):
@@ -37,15 +40,23 @@ class BatchLoss(NamedTuple):
     events: int
 
 
-def columns_of(log: EventLog, targets: Targets) -> Columns:
-    """Tensors over the log's arrays."""
+def columns_of(
+    log: EventLog, spec: ModelSpec, targets: Targets, weights: Floats | None = None
+) -> Columns:
+    """Tensors over the log's arrays; ``weights`` [N] of the events in the item loss."""
 
     def tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
 
-    tokens = TokenBatch(*(tensor(a) for a in (log.item, log.action, log.gap, log.dense)))
+    counts = np.bincount(targets.item[targets.item != NONE], minlength=spec.item_count)
     return Columns(
-        tokens, *(tensor(a) for a in (targets.item, targets.action, targets.intent, targets.gap))
+        tokens=TokenBatch(*(tensor(a) for a in (log.item, log.action, log.gap, log.dense))),
+        item=tensor(targets.item),
+        action=tensor(targets.action),
+        intent=tensor(targets.intent),
+        gap=tensor(targets.gap),
+        weight=None if weights is None else tensor(weights),
+        popularity=tensor(counts / max(1, counts.sum())).float(),
     )
 
 
@@ -74,8 +85,18 @@ def with_cold_items(
     return torch.where(chosen & (items < spec.item_count), cold, items)
 
 
+def with_masked_items(
+    items: Tensor, spec: ModelSpec, share: float, generator: torch.Generator
+) -> Tensor:
+    """Item codes, a random share of them replaced by "no item"."""
+    if share == 0:
+        return items
+    chosen = torch.rand(items.shape, generator=generator) < share
+    return items.masked_fill(chosen, spec.no_item)
+
+
 def batch_loss(
-    net: GruNet,
+    net: SequenceNet,
     spec: ModelSpec,
     columns: Columns,
     segments: Segments,
@@ -83,14 +104,23 @@ def batch_loss(
     config: TrainConfig,
     detach_heads: bool,
     generator: torch.Generator,
+    progress: float = 0.0,
 ) -> BatchLoss:
-    """Loss of the segments ``batch`` [B]; losses are means over the batch's own targets."""
+    """Loss of the segments ``batch`` [B]; losses are means over the batch's own targets.
+
+    ``progress`` is the share of the training that is done.
+    """
     places, real = padded_places(segments.start[batch], segments.lengths[batch])  # [B, T]
     scored = real & (places >= segments.scored[batch, None])
     tokens = tokens_at(columns, torch.from_numpy(places))
     cold = with_cold_items(tokens.item, spec, config.cold_share, generator)
-    inputs = drop(net.embed(tokens._replace(item=cold)), config.input_dropout, generator)
-    hidden = net.run(inputs, net.initial(len(batch)))  # [B, T, H]
+    shown = with_masked_items(cold, spec, config.mask_share, generator)
+    inputs = drop(net.embed(tokens._replace(item=shown)), config.input_dropout, generator)
+
+    def drop_inside(values: Tensor) -> Tensor:
+        return drop(values, config.block_dropout, generator)
+
+    hidden, _ = net.run(inputs, net.initial(len(batch)), drop_inside)  # [B, T, H]
     rows = hidden[torch.from_numpy(scored)]  # [M, H]
     events = torch.from_numpy(places[scored])  # [M]
 
@@ -98,9 +128,13 @@ def batch_loss(
     known = answers != NONE
     item_count = int(known.sum())
     asked = drop(rows[known], config.hidden_dropout, generator)
-    item_sum = cosine_softmax_loss(
-        net.queries(asked), net.item_embedding[: spec.item_count], answers[known].long()
+    ask = Asked(
+        queries=net.queries(asked),
+        table=net.item_embedding[: spec.item_count],
+        targets=answers[known].long(),
+        weights=None if columns.weight is None else columns.weight[events[known]],
     )
+    item_sum = item_loss(ask, columns.popularity, config, progress, generator)
     seen = rows.detach() if detach_heads else rows
     heads = (
         class_loss(net.action_logits(seen), columns.action[events])
@@ -114,7 +148,7 @@ def batch_loss(
 
 
 def _first_event_loss(
-    net: GruNet, spec: ModelSpec, first: TokenBatch, detach_heads: bool
+    net: SequenceNet, spec: ModelSpec, first: TokenBatch, detach_heads: bool
 ) -> Tensor:
     """What the initial memory says of the first events [B]. The item table is left alone: it
     would learn popularity, which the scores of all other events would then carry."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from model.config import TrainConfig
 from model.fit import Fitting
 from model.log import EventLog
-from model.nets import GruNet
+from model.nets import SequenceNet
 from model.questions import questions_of
 from model.ranking import metrics_of
 from model.resume import Arrays, EpochRecord, Position
@@ -64,14 +64,14 @@ def run_phase(
             if position.step % config.save_every == 0:
                 save()
             watcher.on_batch(position)
-        record = _record(phase, fitting.net, spec, position)
+        record = _record(phase, fitting.average, spec, position)
         history = (*position.history, record)
         position = Position(phase.name, position.epoch + 1, step=position.step, history=history)
         if phase.measured_on is not None and best_epoch(history) == record.epoch:
-            best = fitting.net.weights()
+            best = fitting.average.weights()
         watcher.shown.epoch(record, position.step)
         save()
-    return best or fitting.net.weights(), position
+    return best or fitting.average.weights(), position
 
 
 def _epoch(
@@ -103,7 +103,7 @@ def _epoch(
         yield position
 
 
-def _record(phase: Phase, net: GruNet, spec: ModelSpec, position: Position) -> EpochRecord:
+def _record(phase: Phase, net: SequenceNet, spec: ModelSpec, position: Position) -> EpochRecord:
     recall, mrr = None, None
     if phase.measured_on is not None:
         log, late = phase.measured_on

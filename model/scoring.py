@@ -8,7 +8,7 @@ import torch
 
 from model.data import NONE, memory_starts, padded_places, stretch_of
 from model.log import EventLog, Longs
-from model.nets import GruNet, TokenBatch
+from model.nets import SequenceNet, TokenBatch
 from model.questions import Questions, seen_before
 from model.ranking import MISS, worst_ranks
 from model.spec import Floats, ModelSpec
@@ -28,7 +28,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 def hidden_states(
-    net: GruNet, log: EventLog, spec: ModelSpec, wanted: Longs
+    net: SequenceNet, log: EventLog, spec: ModelSpec, wanted: Longs
 ) -> Iterator[tuple[Longs, torch.Tensor]]:
     """Indices of events [n] and the hidden states after them [n, H], all of ``wanted`` [P] once.
 
@@ -53,8 +53,8 @@ def hidden_states(
             rows, lengths, memory = rows[alive], lengths[alive], memory[torch.from_numpy(alive)]
             columns = np.minimum(lengths - offset, COLUMNS)
             places, real = padded_places(bounds[rows] + offset, columns)  # [B, T]
-            hidden = net(_tokens(log, places), memory)  # [B, T, H]
-            memory = hidden[torch.arange(len(rows)), torch.from_numpy(columns - 1)]
+            # Memory is right for the rows that go on; they fill every column.
+            hidden, memory = net.run(net.embed(_tokens(log, places)), memory)  # [B, T, H]
             asked = real & is_wanted[places]
             yield places[asked], hidden[torch.from_numpy(asked)]
 
@@ -66,7 +66,7 @@ def _tokens(log: EventLog, places: Longs) -> TokenBatch:
 
 @torch.no_grad()
 def answer(
-    net: GruNet,
+    net: SequenceNet,
     log: EventLog,
     spec: ModelSpec,
     questions: Questions,
@@ -102,14 +102,14 @@ def answer(
         answers.intent_logits[read[read != NONE]] = net.intent_logits(states).numpy()
         on_progress(len(events))
     outside = np.flatnonzero(questions.after == NONE)
-    ranker.fill(ranks, outside, net.initial(len(outside)))
+    ranker.fill(ranks, outside, net.initial_hidden.expand(len(outside), -1))
     return answers
 
 
 class _Ranker:
     def __init__(
         self,
-        net: GruNet,
+        net: SequenceNet,
         log: EventLog,
         spec: ModelSpec,
         questions: Questions,

@@ -77,6 +77,7 @@ def train(
         spec,
         items,
         weights,
+        net=config.net_shape,
         metrics=_summary(log, history),
         config=msgspec.to_builtins(config),
         data_hash=hashed,

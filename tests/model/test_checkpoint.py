@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from model import checkpoint
-from model.checkpoint import CheckpointError, weight_shapes
+from model.checkpoint import CheckpointError
+from model.net_shape import weight_shapes
 from model.spec import ModelSpec
 
 ITEMS = ("a", "b", "ü", "")

@@ -32,7 +32,7 @@ def test_settings_change_their_field_alone() -> None:
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (["epoch=3"], "unknown setting 'epoch'; the known ones are epochs, "),
+        (["epoch=3"], "unknown setting 'epoch'; the known ones are net, layers, "),
         (["epochs"], "write KEY=VALUE"),
         (["=3"], "write KEY=VALUE"),
         (["epochs=1", "epochs=2"], "set twice"),

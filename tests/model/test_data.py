@@ -15,6 +15,7 @@ from model.data import (
     memory_starts,
     next_index,
     padded_places,
+    recency_weights,
     segments_of,
     targets_of,
 )
@@ -175,3 +176,12 @@ def test_the_data_hash_names_events_and_items() -> None:
     other = log_of([[[(1, 2), (3, 2)]]], spec)
     assert data_hash(log, ITEMS) == data_hash(log_of([[[(1, 2), (2, 2)]]], spec), ITEMS)
     assert len({data_hash(log, ITEMS), data_hash(other, ITEMS), data_hash(log, ITEMS[::-1])}) == 3
+
+
+def test_a_sessions_weight_halves_with_the_share_that_came_later() -> None:
+    log = log_of([[[(0, 2)], [(1, 2), (2, 2)]], [[(0, 2)], [(1, 2)]]], BOTH[0])
+    weights = recency_weights(log, 0.25)
+    assert weights is not None
+    np.testing.assert_allclose(weights / weights[0], [1, 2, 2, 4, 8])
+    assert weights[[0, 1, 3, 4]].mean() == pytest.approx(1)
+    assert recency_weights(log, 0) is None

@@ -1,6 +1,7 @@
 """Fitting: the rate's cycle, heads that begin at base rates, and a loss that cannot become NaN."""
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,7 +30,7 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing() -> None:
 def test_heads_begin_at_base_rates() -> None:
     log = learnable_log(SPEC)
     targets = targets_of(log, SPEC)
-    net = initial_net(SPEC, targets, seed=1)
+    net = initial_net(SPEC, targets, CONFIG)
     shares = torch.softmax(net.action_head.bias, 0)
     known = targets.action[targets.action != NONE]
     counts = np.bincount(known, minlength=len(SPEC.actions)) / len(known)
@@ -56,9 +57,19 @@ def test_heads_are_detached_where_there_is_one_action() -> None:
     assert not Fitting(learnable_log(single), single, forced, 1).detach_heads
 
 
-def test_state_carries_everything() -> None:
-    log = learnable_log(SPEC)
-    one, other = (Fitting(log, SPEC, CONFIG, epochs=2) for _ in range(2))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"averaging": 0.9, "net": "lstm"},
+        {"net": "transformer", "block_dropout": 0.3, "item_loss": "sampled", "full_share": 0.7},
+        {"net": "mingru", "item_loss": "gbce", "mask_share": 0.2, "recency_halving": 0.5},
+    ],
+    ids=["plain", "average", "transformer", "mingru"],
+)
+def test_state_carries_everything(changes: dict[str, Any]) -> None:
+    log, config = learnable_log(SPEC), msgspec.structs.replace(CONFIG, **changes)
+    one, other = (Fitting(log, SPEC, config, epochs=2) for _ in range(2))
     batches = one.batches(0)
     for number in range(3):
         one.step(0, number, len(batches), batches[number])
@@ -68,6 +79,19 @@ def test_state_carries_everything() -> None:
             fitting.step(0, number, len(batches), batches[number])
     for name, array in one.state().items():
         np.testing.assert_array_equal(other.state()[name], array, err_msg=name)
+    np.testing.assert_equal(one.average.weights(), other.average.weights())
+
+
+def test_the_average_is_that_of_the_weights_on_the_way() -> None:
+    config = msgspec.structs.replace(CONFIG, averaging=0.5)
+    fitting = Fitting(learnable_log(SPEC), SPEC, config, epochs=1)
+    batches = fitting.batches(0)
+    wanted = fitting.net.weights()["item_embedding"]
+    for number, batch in enumerate(batches[:5]):
+        fitting.step(0, number, len(batches), batch)
+        kept = min(0.5, (number + 1) / (number + 11))
+        wanted = kept * wanted + (1 - kept) * fitting.net.weights()["item_embedding"]
+    np.testing.assert_allclose(fitting.average.weights()["item_embedding"], wanted, atol=1e-6)
 
 
 def test_a_loss_that_is_no_number_is_refused_before_it_spreads() -> None:

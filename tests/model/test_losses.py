@@ -17,18 +17,28 @@ from model.losses import class_loss, cosine_softmax_loss, intent_loss
     rows=st.integers(0, 9),
     items=st.integers(1, 30),
     chunk=st.integers(1, 99),
+    weighted=st.booleans(),
+    smoothing=st.sampled_from([0.0, 0.1, 0.9]),
 )
-def test_cosine_softmax_equals_autograd(seed: int, rows: int, items: int, chunk: int) -> None:
+def test_cosine_softmax_equals_autograd(
+    seed: int, rows: int, items: int, chunk: int, weighted: bool, smoothing: float
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     queries = (4 * torch.randn(rows, 5, generator=generator)).requires_grad_()
     table = torch.randn(items, 5, generator=generator).requires_grad_()
     targets = torch.randint(items, (rows,), generator=generator)
-    expected = functional.cross_entropy(
-        queries @ functional.normalize(table).T, targets, reduction="sum"
+    weights = torch.rand(rows, generator=generator) if weighted else torch.ones(rows)
+    each = functional.cross_entropy(
+        queries @ functional.normalize(table).T,
+        targets,
+        reduction="none",
+        label_smoothing=smoothing,
     )
+    expected = (each * weights).sum()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(losses, "CHUNK_FLOATS", chunk)
-        loss = cosine_softmax_loss(queries, table, targets)
+        given_weights = weights if weighted else None
+        loss = cosine_softmax_loss(queries, table, targets, given_weights, smoothing)
     torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-4)
     for found, wanted in zip(
         torch.autograd.grad(3 * loss, (queries, table)),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.checkpoint import weight_shapes
+from model.net_shape import weight_shapes
 from model.nets import GruNet, TokenBatch
 from model.spec import ModelSpec
 

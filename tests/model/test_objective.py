@@ -28,7 +28,7 @@ def loss_of(
     rows = np.arange(len(segments.start)) if batch is None else np.array(batch)
     generator = torch.Generator().manual_seed(1)
     return batch_loss(
-        net, SPEC, columns_of(log, targets), segments, rows, config, detach, generator
+        net, SPEC, columns_of(log, SPEC, targets), segments, rows, config, detach, generator
     )
 
 
@@ -40,7 +40,7 @@ def test_item_loss_is_the_sum_over_targets_event_by_event(log: EventLog) -> None
     targets = targets_of(log, SPEC).item
     assert loss.item_count == (targets != NONE).sum()
     assert loss.events == log.events
-    columns = columns_of(log, targets_of(log, SPEC))
+    columns = columns_of(log, SPEC, targets_of(log, SPEC))
     expected = 0.0
     with torch.no_grad():
         for s in range(log.sessions):

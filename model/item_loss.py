@@ -1,0 +1,43 @@
+"""The item loss of a batch, as the settings choose it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.config import TrainConfig
+from model.losses import cosine_softmax_loss
+from model.sampled_softmax import draw_candidates, gbce_loss, inclusion, sampled_softmax_loss
+
+
+class Asked(NamedTuple):
+    """What M events ask of the items."""
+
+    queries: Tensor  # [M, H]
+    table: Tensor  # [V, H] rows of any length
+    targets: Tensor  # [M]
+    weights: Tensor | None  # [M]; None: all 1
+
+
+def item_loss(
+    asked: Asked,
+    popularity: Tensor,
+    config: TrainConfig,
+    progress: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Sum over the M rows, in nats (gBCE: not comparable with the others).
+
+    ``popularity`` [V] is each item's share of all targets, ``progress`` the share of the training
+    that is done: its end may see the full softmax whatever came before.
+    """
+    if config.item_loss == "softmax" or progress >= 1 - config.full_share:
+        return cosine_softmax_loss(*asked, config.label_smoothing)
+    queries, table, targets, weights = asked
+    candidates = draw_candidates(targets, len(table), config.negatives, generator)
+    if config.item_loss == "gbce":
+        return gbce_loss(queries, table, targets, candidates, config.gbce_calibration, weights)
+    included = inclusion(popularity, len(targets), config.negatives)
+    return sampled_softmax_loss(
+        queries, table, targets, candidates, included, weights, config.label_smoothing
+    )
