@@ -112,15 +112,19 @@ class TopicsSection(Section):
 
 class WorkerSection(Section):
     """One worker process. ``app_id`` is the consumer group and the root of transactional ids;
-    ``model_dir`` absent means the bundled model; ``metrics_port`` 0 means any free port."""
+    ``model_dir`` absent means the bundled model; ``models`` is a registry of models that may be
+    promoted while it runs; ``metrics_port`` 0 means any free port;
+    ``state_dir`` is a folder of this worker's own, from which a restart begins."""
 
     app_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "clickahead"
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     model_dir: Path | None = None
+    models: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
     max_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 512
     session_timeout_ms: Annotated[int, Field(ge=6_000, le=1_800_000)] = 45_000
     instance_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] | None = None
+    state_dir: Path | None = None
     metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     metrics_port: Port = 9464
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -147,3 +151,23 @@ class AlertsSection(Section):
     rate: float = 0.001
     close_after_events: int = 5
     reservoir_size: int = 16_384
+
+
+class OverloadSection(Section):
+    """When a partition that is behind its input does less for each event. Level 1 begins at
+    ``lag_seconds``, 2 at twice and 3 at four times that; 0 never degrades, as a back-fill wants."""
+
+    lag_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    recover_seconds: Annotated[float, Field(ge=0, le=3_600)] = 10.0
+
+
+class GuardSection(Section):
+    """When a promoted model is taken back: bounds relative to the model before it."""
+
+    enabled: bool = True
+    recall_ratio: Annotated[float, Field(gt=0, le=1)] = 0.8
+    latency_ratio: Annotated[float, Field(ge=1, le=1_000)] = 3.0
+    latency_floor_ms: Annotated[float, Field(ge=0, le=60_000)] = 100.0
+    min_events: Annotated[int, Field(ge=100, le=10_000_000)] = 2_000
+    watched_events: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 50_000
+    settle_events: Annotated[int, Field(ge=0, le=10_000_000)] = 500

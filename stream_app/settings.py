@@ -13,8 +13,10 @@ from stream_app.sections import (
     INSECURE_KEY,
     AlertsSection,
     CoreSection,
+    GuardSection,
     InputSection,
     KafkaSection,
+    OverloadSection,
     TopicsSection,
     WorkerSection,
 )
@@ -54,6 +56,8 @@ class Settings(BaseSettings):
     worker: WorkerSection = WorkerSection()
     core: CoreSection = CoreSection()
     alerts: AlertsSection = AlertsSection()
+    overload: OverloadSection = OverloadSection()
+    guard: GuardSection = GuardSection()
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 

@@ -44,10 +44,12 @@ GIVEN: dict[str, tuple[str, str]] = {
     "worker.app_id": ("shop", '"shop"'),
     "worker.delivery": ("at_least_once", '"at_least_once"'),
     "worker.model_dir": ("runs/a", '"runs/a"'),
+    "worker.models": ("registry", '"registry"'),
     "worker.partitions": ("16", "16"),
     "worker.max_batch_events": ("256", "256"),
     "worker.session_timeout_ms": ("10000", "10_000"),
     "worker.instance_id": ("worker-1", '"worker-1"'),
+    "worker.state_dir": ("state", '"state"'),
     "worker.metrics_host": ("0.0.0.0", '"0.0.0.0"'),  # noqa: S104 (a value, nothing is bound)
     "worker.metrics_port": ("0", "0"),
     "worker.log_level": ("DEBUG", '"DEBUG"'),
@@ -64,6 +66,15 @@ GIVEN: dict[str, tuple[str, str]] = {
     "alerts.rate": ("0.01", "0.01"),
     "alerts.close_after_events": ("3", "3"),
     "alerts.reservoir_size": ("1024", "1024"),
+    "overload.lag_seconds": ("5.5", "5.5"),
+    "overload.recover_seconds": ("1", "1"),
+    "guard.enabled": ("false", "false"),
+    "guard.recall_ratio": ("0.9", "0.9"),
+    "guard.latency_ratio": ("2", "2"),
+    "guard.latency_floor_ms": ("50", "50"),
+    "guard.min_events": ("500", "500"),
+    "guard.watched_events": ("5000", "5_000"),
+    "guard.settle_events": ("0", "0"),
 }
 SECRET = st.text(
     st.characters(min_codepoint=33, exclude_categories=("Cs",)), min_size=16, max_size=16
