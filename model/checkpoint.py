@@ -21,6 +21,8 @@ from model.spec import Floats, ModelSpec, SpecError, Vocabulary, fingerprint_of
 WEIGHTS_FILE = "model.safetensors"
 MANIFEST_FILE = "manifest.json"
 ITEMS_FILE = "items.json"
+# In a model's folder the one that has not seen what was held out.
+CHOSEN = "train/chosen"
 
 # A cosine divides by max(norm, NORM_FLOOR), in training and in serving.
 NORM_FLOOR = 1e-6

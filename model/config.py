@@ -30,7 +30,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     epochs: int = 7
     # Share of the sessions, the latest ones, held out to choose the number of epochs; 0: none.
     held_out: float = 0.0
-    # Epochs without a better MRR@20 on the tail before training stops.
+    # Hold out each user's last item instead: leave-one-out, for histories without repeats.
+    leave_one_out: bool = False
+    # Epochs without a better MRR@20 on what is held out before training stops; 0: all epochs are
+    # trained, and only the last is measured.
     patience: int = 2
     # After choosing, train anew on everything for the chosen number of epochs.
     refit: bool = True
@@ -83,7 +86,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ("layers", 1),
             ("heads", 1),
             ("epochs", 1),
-            ("patience", 1),
+            ("patience", 0),
             ("batch_sequences", 1),
             ("batch_events", 1),
             ("max_length", 2),
@@ -114,8 +117,18 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for name in ("head_weight", "recency_halving"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be 0 or more and finite, got {getattr(self, name)}")
+        if self.leave_one_out and self.held_out:
+            raise ConfigError(
+                f"leave_one_out holds out last items, held_out={self.held_out:g} newest sessions; "
+                "set one of the two"
+            )
         if not 0 <= self.gbce_calibration <= 1:
             raise ConfigError(f"gbce_calibration must be in [0, 1], got {self.gbce_calibration}")
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether a part of the log is kept from a first training, to measure on."""
+        return self.leave_one_out or self.held_out > 0
 
     @property
     def net_shape(self) -> NetShape:

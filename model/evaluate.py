@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 from model import baselines, checkpoint
 from model.architectures import build_net
 from model.baselines import Baselines, Ranker
-from model.data import INTENTS, check_log, stretch_of, targets_of
+from model.data import INTENTS, check_log, data_hash, stretch_of, targets_of
 from model.head_metrics import action_metrics, intent_metrics
 from model.log import EventLog, Longs
 from model.questions import PROTOCOLS, Protocol, Questions, questions_of, seen_before
@@ -85,6 +85,38 @@ def evaluate(
         )
     result["baselines"] = {"popular": metrics_of(popular), "markov": metrics_of(markov)}
     return result
+
+
+class Unseen(NamedTuple):
+    """Which folder to measure, and a sentence where there is something to say on it."""
+
+    model: Path
+    notice: str = ""
+
+
+def unseen_by(directory: Path, log: EventLog, protocol: Protocol) -> Unseen:
+    """The model of a folder that has not been trained on what the protocol asks of ``log``.
+
+    Under leave-one-out a single file is both: where the folder's model was trained on exactly this
+    log, the one beside it that was trained without each user's last item is measured instead.
+    """
+    saved = checkpoint.load(directory)
+    if data_hash(log, saved.items) != saved.manifest.data_hash:
+        return Unseen(directory)
+    chosen = directory / checkpoint.CHOSEN
+    if protocol == "leave-one-out" and (chosen / checkpoint.MANIFEST_FILE).exists():
+        probe = checkpoint.load(chosen).manifest
+        if probe.config.get("leave_one_out") and probe.data_hash == saved.manifest.data_hash:
+            return Unseen(
+                chosen,
+                "the model was trained on this file; measured is the one beside it that was "
+                f"trained in the same way without each user's last item ({chosen})",
+            )
+    return Unseen(
+        directory,
+        "the model was trained on this very file, so the figures say what it remembers, not how "
+        "well it predicts; give a later file",
+    )
 
 
 def table(result: dict[str, Any]) -> Table:

@@ -12,6 +12,7 @@ from model.calibration import save_calibration as save_calibration
 from model.checkpoint import Checkpoint, load
 from model.engine import OnnxEngine
 from model.measure import Agreement, agreement, latency_us
+from model.net_shape import SERVED_NETS
 from model.parity import check_batching, check_parity
 from model.scan import GROUPED_FROM, MAX_LOGIT_SCALE
 from model.served import (
@@ -155,6 +156,12 @@ def _numbers(spec: ModelSpec) -> int:
 
 def _check_limits(checkpoint: Checkpoint, scan: ScanName | None) -> None:
     spec, scale = checkpoint.spec, float(checkpoint.weights["logit_scale"])
+    net = checkpoint.manifest.net.name
+    if net not in SERVED_NETS:
+        raise ExportError(
+            f"the model's net is {net!r}, and a worker serves {', '.join(SERVED_NETS)} alone; "
+            "train one with --set net=gru"
+        )
     if scan == "int8" and spec.item_count < GROUPED_FROM:
         raise ExportError(
             f"the int8 scan needs {GROUPED_FROM} items, the model has {spec.item_count}; "

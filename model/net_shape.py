@@ -8,6 +8,8 @@ import msgspec
 from model.spec import ModelSpec, SpecError
 
 NetName = Literal["gru", "lstm", "mingru", "transformer"]
+# Those that a graph is built for; the others teach, and are measured.
+SERVED_NETS: tuple[NetName, ...] = ("gru",)
 Shapes = dict[str, tuple[int, ...]]
 
 # Of the hidden layer of a Transformer block's second branch, against H.

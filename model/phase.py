@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from model.config import TrainConfig
 from model.fit import Fitting
 from model.log import EventLog
 from model.nets import SequenceNet
-from model.questions import questions_of
+from model.questions import Questions
 from model.ranking import metrics_of
 from model.resume import Arrays, EpochRecord, Position
 from model.scoring import answer
@@ -20,13 +19,21 @@ from model.training_log import TrainingLog
 CHOOSE, FINAL = "choose", "final"
 
 
+class Exam(msgspec.Struct, frozen=True):
+    """What to measure on: questions on a log, and whether seen items leave the rankings."""
+
+    log: EventLog
+    questions: Questions
+    filter_seen: bool = False
+
+
 class Phase(msgspec.Struct, frozen=True):
-    """What to fit, for how many epochs at most, and the events of a log to measure on."""
+    """What to fit, for how many epochs at most, and what to measure on."""
 
     name: str
     log: EventLog
     epochs: int
-    measured_on: tuple[EventLog, npt.NDArray[np.bool_]] | None = None
+    exam: Exam | None = None
 
 
 class Watcher(msgspec.Struct, frozen=True):
@@ -64,10 +71,10 @@ def run_phase(
             if position.step % config.save_every == 0:
                 save()
             watcher.on_batch(position)
-        record = _record(phase, fitting.average, spec, position)
+        record = _record(phase, fitting.average, spec, position, config.patience > 0)
         history = (*position.history, record)
         position = Position(phase.name, position.epoch + 1, step=position.step, history=history)
-        if phase.measured_on is not None and best_epoch(history) == record.epoch:
+        if record.mrr_at_20 is not None and best_epoch(history) == record.epoch:
             best = fitting.average.weights()
         watcher.shown.epoch(record, position.step)
         save()
@@ -103,13 +110,14 @@ def _epoch(
         yield position
 
 
-def _record(phase: Phase, net: SequenceNet, spec: ModelSpec, position: Position) -> EpochRecord:
+def _record(
+    phase: Phase, net: SequenceNet, spec: ModelSpec, position: Position, choosing: bool
+) -> EpochRecord:
     recall, mrr = None, None
-    if phase.measured_on is not None:
-        log, late = phase.measured_on
-        questions = questions_of(log, spec, "session", late)
-        ranks = answer(net, log, spec, questions, np.zeros(0, np.int64)).ranks
-        metrics = metrics_of(ranks)
+    if phase.exam is not None and (choosing or position.epoch + 1 == phase.epochs):
+        exam, nothing = phase.exam, np.zeros(0, np.int64)
+        found = answer(net, exam.log, spec, exam.questions, nothing, filter_seen=exam.filter_seen)
+        metrics = metrics_of(found.ranks)
         recall, mrr = metrics["recall@20"], metrics["mrr@20"]
     return EpochRecord(
         phase=phase.name,
@@ -129,6 +137,6 @@ def best_epoch(history: Sequence[EpochRecord]) -> int:
 
 
 def _stale(phase: str, history: Sequence[EpochRecord], config: TrainConfig) -> bool:
-    if phase != CHOOSE or not history:
+    if phase != CHOOSE or not history or config.patience == 0:
         return False
     return history[-1].epoch - best_epoch(history) >= config.patience

@@ -58,6 +58,12 @@ def traits_of(log: EventLog, spec: ModelSpec) -> LogTraits:
     )
 
 
+def is_of_histories(traits: LogTraits, spec: ModelSpec) -> bool:
+    """Whether a log is one of users' histories, in which hardly an item comes twice: purchases or
+    ratings, where the next item is asked among those that the user has not had."""
+    return not spec.reset_at_session and traits.repeat_share < REPEAT_SHARE
+
+
 def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
     """The settings of a preset; of the one that suits the log where ``name`` is ``auto``."""
     if name == AUTO:

@@ -19,9 +19,9 @@ from model import baselines, checkpoint, resume
 from model.config import TrainConfig
 from model.data import NONE, DataError, check_log, data_hash, targets_of
 from model.fit import DivergedError
-from model.holdout import hold_out
+from model.holdout import hold_out, hold_out_last
 from model.log import EventLog
-from model.phase import CHOOSE, FINAL, Phase, Watcher, best_epoch, run_phase
+from model.phase import CHOOSE, FINAL, Exam, Phase, Watcher, best_epoch, run_phase
 from model.questions import questions_of
 from model.resume import Arrays, EpochRecord, Position
 from model.spec import Floats, ModelSpec
@@ -103,14 +103,24 @@ def check_trainable(
             "no item in the log ever follows another one, so there is no next item to learn; "
             "check the columns that name users and sessions, or give a longer log"
         )
-    if config.held_out > 0:
-        held = hold_out(log, config.held_out)
-        asked = questions_of(log, spec, "session", held.late)
-        if not len(asked.event) or not _has_pairs(held.early, spec):
+    if config.holds_out:
+        early, exam = held_back(log, spec, config)
+        if not len(exam.questions.event) or not _has_pairs(early, spec):
+            kept = "leave_one_out=false" if config.leave_one_out else "held_out=0"
             raise TrainError(
-                f"with held_out={config.held_out:g} the held-out sessions or the others hold no "
-                "next item; use --set held_out=0, or give a longer log"
+                "what is held out, or what is left to learn from, has no next item; "
+                f"use --set {kept}, or give a longer log"
             )
+
+
+def held_back(log: EventLog, spec: ModelSpec, config: TrainConfig) -> tuple[EventLog, Exam]:
+    """The log without what the settings hold out, and the questions on that."""
+    if config.leave_one_out:
+        held = hold_out_last(log, spec)
+        questions = questions_of(log, spec, "leave-one-out", held.late)
+        return held.early, Exam(log, questions, filter_seen=True)
+    held = hold_out(log, config.held_out)
+    return held.early, Exam(log, questions_of(log, spec, "session", held.late))
 
 
 def _has_pairs(log: EventLog, spec: ModelSpec) -> bool:
@@ -125,17 +135,17 @@ def _fit(
     watcher: Watcher,
 ) -> tuple[dict[str, Floats], tuple[EpochRecord, ...]]:
     """Weights, and all epochs on the way to them, from wherever the run stands."""
-    first = CHOOSE if config.held_out > 0 else FINAL
+    first = CHOOSE if config.holds_out else FINAL
     position, arrays = found if found is not None else (Position(first), {})
     epochs = config.epochs
     if position.phase == CHOOSE:
-        held = hold_out(log, config.held_out)
-        phase = Phase(CHOOSE, held.early, config.epochs, measured_on=(log, held.late))
+        early, exam = held_back(log, spec, config)
+        phase = Phase(CHOOSE, early, config.epochs, exam)
         weights, position = run_phase(phase, spec, config, position, arrays, watcher)
         if not config.refit:
             return weights, position.history
         position, arrays = Position(FINAL, step=position.step, history=position.history), {}
-    if config.held_out > 0:
+    if config.holds_out:
         epochs = best_epoch(position.history)
     weights, position = run_phase(
         Phase(FINAL, log, epochs), spec, config, position, arrays, watcher

@@ -1,7 +1,9 @@
 """From click files to a served model: profile, spec, tokens, weights, calibration, graph.
 
 The number of epochs and the calibration come from held-out newest sessions, by a model that has
-not seen them; the model that serves is then trained on everything.
+not seen them; the model that serves is then trained on everything. Of user histories each user's
+last item is held out instead, and the model that has not seen it is what `evaluate` measures on the
+same file.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,12 +13,13 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from model.checkpoint import Manifest
+from model.checkpoint import CHOSEN, Manifest
 from model.config import TrainConfig
 from model.engine import open_engine
 from model.export import export, save_calibration
 from model.holdout import hold_out
 from model.log import EventLog
+from model.net_shape import SERVED_NETS
 from model.phase import best_epoch
 from model.resume import EpochRecord
 from model.spec import Engine, Floats, ModelSpec, Tokens
@@ -29,7 +32,6 @@ from stream_app.core.store import PartitionStore
 from stream_app.files import FileEvent
 from stream_app.sequences import batches, cleaned
 
-CHOSEN = "train/chosen"
 Events = Callable[[], Iterable[FileEvent]]
 
 
@@ -46,20 +48,25 @@ def train_served(
 ) -> Manifest:
     """Train, calibrate and export into ``out``; ``events`` reads the log's files once more.
 
-    Takes up a killed run where it stopped. Raises what ``model.train.train`` raises.
+    A net that no graph is built for is trained alone. Takes up a killed run where it stopped.
+    Raises what ``model.train.train`` raises.
     """
     scores: Mapping[str, Floats] = {}
-    if config.held_out > 0:
+    is_served = config.net in SERVED_NETS
+    if config.holds_out:
         chosen = out / CHOSEN
         probe = msgspec.structs.replace(config, refit=False)
         manifest = train(log, spec, items, probe, chosen, created_at=created_at, console=console)
-        export(chosen, newest_tokens(log))
-        from_ms = _first_held_out_ms(log, config.held_out)
-        scores = held_out_scores(events(), open_engine(chosen), core, from_ms)
-        config = msgspec.structs.replace(config, held_out=0, epochs=_best_epoch(manifest))
+        if is_served and config.held_out > 0:
+            export(chosen, newest_tokens(log))
+            from_ms = _first_held_out_ms(log, config.held_out)
+            scores = held_out_scores(events(), open_engine(chosen), core, from_ms)
+        epochs = _best_epoch(manifest)
+        config = msgspec.structs.replace(config, held_out=0, leave_one_out=False, epochs=epochs)
     manifest = train(log, spec, items, config, out, created_at=created_at, console=console)
-    export(out, newest_tokens(log))
-    save_calibration(out, scores)
+    if is_served:
+        export(out, newest_tokens(log))
+        save_calibration(out, scores)
     return manifest
 
 
@@ -103,9 +110,11 @@ def held_out_scores(
             done = admission.run(done)
             results = advance(admission.steps, store, engine)
             is_late = np.array(admission.steps.at_ms, np.int64) >= from_ms
-            surprise.append(results.score[is_late])
+            surprise.append(results.score[: len(is_late)][is_late])
             close += [
-                float(results.close_surprise[end.previous]) if end.previous >= 0 else end.surprise
+                float(results.close_surprise[results.left_by(end.previous)])
+                if end.previous >= 0
+                else end.surprise
                 for end in admission.entries
                 if isinstance(end, SessionEnd) and end.at_ms >= from_ms
             ]

@@ -1,11 +1,13 @@
 """Nothing that is held out begins before what is kept, and nothing is lost."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data import check_log
-from model.holdout import hold_out, with_sessions
+from model.holdout import hold_out, hold_out_last, with_sessions
 from model.log import EventLog
 from tests.model.logs import log_of, logs, spec_of
 
@@ -42,3 +44,26 @@ def test_users_without_a_session_vanish() -> None:
     assert kept.session_start.tolist() == [0, 2, 3]
     assert kept.user_start.tolist() == [0, 1, 2]
     assert kept.closed.tolist() == [False, False]
+
+
+@given(logs(SPEC))
+def test_each_users_last_item_is_held_out(log: EventLog) -> None:
+    held = hold_out_last(log, SPEC)
+    check_log(held.early, SPEC, ITEMS)
+    np.testing.assert_array_equal(held.early.item, log.item[~held.late])
+    bounds = log.session_start[log.user_start]
+    for first, last in pairwise(bounds):
+        bearing = [place for place in range(first, last) if log.item[place] < SPEC.no_item]
+        late = np.flatnonzero(held.late[first:last]) + first
+        if bearing and bearing[-1] > first:
+            assert late.tolist() == list(range(bearing[-1], last))
+        else:
+            assert late.size == 0
+
+
+def test_a_session_that_lost_its_end_is_open() -> None:
+    log = log_of([[[(0, 2), (1, 2)], [(2, 2), (3, 2)]], [[(4, 2)], [(5, 2)]]], SPEC)
+    held = hold_out_last(log, SPEC)
+    assert held.early.item.tolist() == [0, 1, 2, 4]
+    assert held.early.session_start.tolist() == [0, 2, 3, 4]
+    assert held.early.closed.tolist() == [True, False, True]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from model.config import TrainConfig
 from model.fit import Fitting
 from model.holdout import hold_out
-from model.phase import CHOOSE, FINAL, Phase, Watcher, best_epoch, run_phase
+from model.phase import CHOOSE, FINAL, Exam, Phase, Watcher, best_epoch, run_phase
+from model.questions import questions_of
 from model.resume import Arrays, EpochRecord, Position
 from model.training_log import TrainingLog
 from tests.model.logs import learnable_log, spec_of
@@ -40,7 +41,8 @@ def test_weights_of_the_best_epoch_are_given_and_every_save_can_be_taken_up(
         saved.append((position, {name: array.copy() for name, array in arrays.items()}))
 
     held = hold_out(LOG, 0.25)
-    phase = Phase(CHOOSE, held.early, CONFIG.epochs, measured_on=(LOG, held.late))
+    exam = Exam(LOG, questions_of(LOG, SPEC, "session", held.late))
+    phase = Phase(CHOOSE, held.early, CONFIG.epochs, exam)
     begin = Position(CHOOSE)
     with TrainingLog(tmp_path, None, 0) as shown:
         watcher = Watcher(shown, keep, lambda: 0.0, lambda position: None)
