@@ -4,11 +4,14 @@ All that is Faust about ClickAhead is here; how its parts are hardened is `strea
 """
 
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 from model.spec import Engine
 from stream_app.core.batch import Route
+from stream_app.core.config import CoreConfig
 from stream_app.core.pipeline import play
+from stream_app.core.state import FORMAT
 from stream_app.core.store import PartitionStore
 from stream_app.kafka.application import Application, AsItIs
 from stream_app.kafka.lane import Core
@@ -51,7 +54,19 @@ def core_of(settings: Settings, engine: Engine) -> Core:
     def played(batch: Any, store: Any, mark: Any) -> Any:
         return play(batch, store, {engine.version: engine}, Route(live=engine.version), mark)
 
-    return Core(store=partial(PartitionStore, engine=engine, config=config), play=played)
+    return Core(
+        store=partial(PartitionStore, engine=engine, config=config),
+        play=played,
+        identity=identity_of(config, engine),
+    )
+
+
+def identity_of(config: CoreConfig, engine: Engine) -> str:
+    """What can read state that this core wrote: the same format and model, under the same key."""
+    parts = (b"%d" % FORMAT, engine.fingerprint, config.pseudonym_key)
+    return blake2b(
+        b"".join(len(p).to_bytes(4, "big") + p for p in parts), digest_size=16
+    ).hexdigest()
 
 
 def shell_config(settings: Settings, ground: Ground) -> ShellConfig:
@@ -70,4 +85,5 @@ def shell_config(settings: Settings, ground: Ground) -> ShellConfig:
         heartbeat_interval_ms=min(3_000, worker.session_timeout_ms // 3),
         replication_factor=settings.kafka.replication_factor,
         max_record_bytes=ground.max_record_bytes,
+        state_dir=worker.state_dir,
     )

@@ -23,7 +23,7 @@ from prometheus_client import (
 from stream_app.core.batch import OutputBatch
 from stream_app.core.events import ALERT_KINDS, OUTCOMES, REASONS
 from stream_app.core.pipeline import Stage
-from stream_app.kafka.observer import Done, Progress, Restored
+from stream_app.kafka.observer import Done, Progress, Restored, SnapshotOutcome, Snapshotted
 from stream_app.metrics_histogram import BatchHistogram
 from stream_app.metrics_partitions import Clock, Health, PartitionGauges
 
@@ -120,6 +120,12 @@ class Metrics:
         self._restored_bytes.inc(restored.bytes)
         self._restored_seconds.set(restored.seconds)
         self._partitions.restored()
+
+    def snapshot(self, snapshot: Snapshotted) -> None:
+        self._snapshots[snapshot.outcome].inc()
+        if snapshot.outcome == "written":
+            self._snapshot_seconds.set(snapshot.seconds)
+            self._snapshot_bytes.inc(snapshot.bytes)
 
     # --- the event loop
 
@@ -229,6 +235,24 @@ class Metrics:
         self._restored_seconds = Gauge(
             "clickahead_recovery_seconds",
             "How long the last recovery that ended took.",
+            registry=registry,
+        )
+
+        self._snapshots = _counters(
+            registry,
+            "clickahead_state_files",
+            "Files of the state that were written or read, refused, or could not be written.",
+            "outcome",
+            get_args(SnapshotOutcome),
+        )
+        self._snapshot_seconds = Gauge(
+            "clickahead_state_file_seconds",
+            "How long the last file of the state took to write.",
+            registry=registry,
+        )
+        self._snapshot_bytes = Counter(
+            "clickahead_state_file_bytes",
+            "Bytes of the files of the state that were written.",
             registry=registry,
         )
 

@@ -13,7 +13,7 @@ from stream_app.kafka.application import Application
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 8.0
+STOP_SECONDS = 15.0
 """A worker that has not stopped by then is ended as it is; nothing is lost by that."""
 
 OK, FAILED = 0, 1

@@ -17,6 +17,7 @@ from stream_app.kafka.lanes import Lanes
 from stream_app.kafka.observer import Observer
 from stream_app.kafka.recovery import BulkTableManager
 from stream_app.kafka.shell_config import ShellConfig
+from stream_app.kafka.snapshots import Snapshots
 from stream_app.kafka.store import BatchTable, Partitions
 
 
@@ -39,7 +40,10 @@ class Application(faust.App):
         self.shell = shell
         self.observer = observer
         self.partitions = Partitions(core.store)
-        self.lanes = Lanes(shell, core, self.partitions, self._delivery(), observer, self.fail)
+        self.snapshots = Snapshots(shell, core.identity, observer)
+        self.lanes = Lanes(
+            shell, core, self.partitions, self._delivery(), self.snapshots, observer, self.fail
+        )
         self._failing: asyncio.Task[None] | None = None
         super().__init__(
             shell.app_id,
@@ -73,6 +77,11 @@ class Application(faust.App):
         """End the worker. Nothing is acknowledged past what failed."""
         if self._failing is None:
             self._failing = asyncio.ensure_future(self.crash(reason))
+
+    async def stop(self) -> None:
+        """End, and leave files from which the next start begins."""
+        await super().stop()
+        await self.snapshots.leave(self.partitions)
 
     def _create_directories(self) -> None:
         """The state is in Kafka; Faust's data folder would stay empty."""

@@ -7,8 +7,8 @@ smaller ones wait, and grow.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from time import perf_counter, time
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from stream_app.kafka.inbox import Chunk, Gap, Inbox, Taken
 from stream_app.kafka.observer import Done, Observer
 from stream_app.kafka.packing import Packed
 from stream_app.kafka.shell_config import ShellConfig
+from stream_app.kafka.store import Anchor
 
 LATENCY = "latency"
 """Header of predictions: measured times, which must not be in key or value."""
@@ -36,11 +37,47 @@ class Store(Protocol):
     def restore(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Apply changelog records, oldest first. Raises where they are not this model's."""
 
+    def records(self, count: int) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """The whole state as changelog records, in slices between which batches may be played."""
+
     def recovered(self) -> None:
         """The changelog has been read to its end."""
 
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """Changelog records since the last call, partition record included."""
+
+
+class Steering(Protocol):
+    """What a partition's outputs depend on besides its input: which model answers, what was
+    ordered, how much is left out. A micro-batch records what is in force from the next one on.
+    """
+
+    async def join(self, store: Any, wake: Callable[[], None]) -> None:
+        """Before the first micro-batch on a store: have ready what its record says is in force.
+        ``wake`` is called when something may have become due. Raises where it cannot be had.
+        """
+
+    def leave(self, store: Any) -> None:
+        """After the last one."""
+
+    def in_force(self, store: Any) -> Any:
+        """What the next micro-batch is played under."""
+
+    def is_due(self, store: Any) -> bool:
+        """Whether something else should be in force, so that an empty micro-batch is worth it."""
+
+
+class Unsteered:
+    """Nothing ever changes."""
+
+    async def join(self, store: Any, wake: Callable[[], None]) -> None: ...
+
+    def leave(self, store: Any) -> None: ...
+
+    def in_force(self, store: Any) -> Any: ...
+
+    def is_due(self, store: Any) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -51,14 +88,17 @@ class Core:
     """A fresh `Store` for a partition."""
     play: Callable[[EventBatch, Any, Mark], Any]
     """Batch and store to an OutputBatch; its fields are named in `ShellConfig.outputs`."""
+    steering: Steering = field(default_factory=Unsteered)
     measured: frozenset[str] = frozenset({"predictions"})
     """Output fields whose records carry the latency header."""
+    identity: str = ""
+    """What reads the state: another one cannot read this one's files."""
 
 
 class Lane:
     """Processes one partition from ``inbox`` until it is stopped.
 
-    ``true`` says whether the store equals what the changelog holds up to ``changelog_end``: it does
+    ``true`` says whether the store equals what the changelog holds up to ``anchor``: it does
     between two micro-batches, and no more once a delivery failed.
     """
 
@@ -72,6 +112,7 @@ class Lane:
         committer: Committer,
         observer: Observer,
         taken: Callable[[int], None],
+        anchor: Anchor | None = None,
     ) -> None:
         self.config = config
         self.core = core
@@ -81,7 +122,10 @@ class Lane:
         self.committer = committer
         self.observer = observer
         self.true = True
-        self.changelog_end: int | None = None
+        self.anchor = anchor
+        """The changelog's end as far as this lane wrote it, or found it."""
+        self.played = self.delivered = 0
+        """Micro-batches that the store has seen, and those of them that are committed."""
         self.committed = inbox.expected
         """Source offset behind what was delivered."""
         self._taken = taken
@@ -89,6 +133,7 @@ class Lane:
         self._stopping = False
         self._delivering: asyncio.Task[None] | None = None
         self._oldest_ms: int | None = None
+        self._begins = True
 
     @property
     def idle(self) -> bool:
@@ -112,18 +157,23 @@ class Lane:
 
     async def run(self) -> None:
         """Until `stop`. Raises whatever the core or the delivery raised."""
+        steering = self.core.steering
         try:
+            await steering.join(self.store, self._wake.set)
             while (taken := await self._next()) is not None:
                 self.true = False
-                if self._oldest_ms is None:
+                if taken.rows and self._oldest_ms is None:
                     self._oldest_ms = taken.rows[0].timestamp
-                clock = Stages(taken.received)
+                clock, route = Stages(taken.received), steering.in_force(self.store)
                 outputs, packed = self._play(taken, clock)
                 await self._delivered()
-                self._delivering = asyncio.create_task(self._deliver(taken, outputs, packed, clock))
+                self._delivering = asyncio.create_task(
+                    self._deliver(taken, outputs, packed, clock, route)
+                )
                 self._delivering.add_done_callback(lambda _: self._wake.set())
             await self._delivered()
         finally:
+            steering.leave(self.store)
             if self._delivering is not None:
                 self._delivering.cancel()
 
@@ -134,12 +184,21 @@ class Lane:
             if delivering is not None and delivering.done():
                 delivering.result()
             idle = delivering is None or delivering.done()
+            # What was ordered while nobody served the partition is in force from its first event.
+            if self._begins and self._is_due():
+                return Taken([], self.inbox.expected, perf_counter())
+            self._begins = False
             if (idle or self.inbox.size >= limit) and (taken := self.inbox.take(limit)):
                 self._taken(self.inbox.size)
                 return taken
+            if idle and self._is_due():
+                return Taken([], self.inbox.expected, perf_counter())
             self._wake.clear()
             await self._wake.wait()
         return None
+
+    def _is_due(self) -> bool:
+        return self.core.steering.is_due(self.store)
 
     async def _delivered(self) -> None:
         delivering, self._delivering = self._delivering, None
@@ -150,6 +209,7 @@ class Lane:
         clock.mark("wait")
         batch = event_batch(self.config.source, self.partition, taken)
         outputs = self.core.play(batch, self.store, clock.mark)
+        self.played += 1
         header = (LATENCY, clock.header())
         results = Results(
             outputs={
@@ -164,13 +224,18 @@ class Lane:
         return outputs, self.committer.pack(results)
 
     async def _deliver(
-        self, taken: Taken, outputs: Any, packed: list[Packed], clock: "Stages"
+        self, taken: Taken, outputs: Any, packed: list[Packed], clock: "Stages", route: Any
     ) -> None:
-        self.changelog_end = await self.committer.commit(packed, taken.end)
+        end = await self.committer.commit(packed, taken.end)
+        self.anchor = Anchor(end, packed[-1].checksum)
+        self.delivered += 1
         clock.mark("commit")
         self.committed = taken.end
         self.true = self.inbox.expected == taken.end
-        self._oldest_ms = None if self.true else taken.rows[-1].timestamp
+        if self.true:
+            self._oldest_ms = None
+        elif taken.rows:
+            self._oldest_ms = taken.rows[-1].timestamp
         self.observer.batch(
             Done(
                 partition=self.partition,
@@ -179,6 +244,7 @@ class Lane:
                 done_ms=int(time() * 1000),
                 stage_seconds=clock.seconds,
                 oversized=sum(topic.oversized for topic in packed),
+                route=route,
             )
         )
 

@@ -18,6 +18,7 @@ from stream_app.kafka.lane import Core, Lane
 from stream_app.kafka.observer import Observer, Progress
 from stream_app.kafka.producers import is_fenced
 from stream_app.kafka.shell_config import ShellConfig
+from stream_app.kafka.snapshots import Snapshots
 from stream_app.kafka.store import Partitions
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Lanes:
         core: Core,
         partitions: Partitions,
         delivery: Delivery,
+        snapshots: Snapshots,
         observer: Observer,
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -71,6 +73,7 @@ class Lanes:
         self.core = core
         self.partitions = partitions
         self.delivery = delivery
+        self.snapshots = snapshots
         self.observer = observer
         self._fail = fail
         self._lanes: dict[int, Lane] = {}
@@ -81,6 +84,7 @@ class Lanes:
         self._held: set[int] = set()
         self._reader: Reader | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._closed = False
 
     async def take_over(self, partitions: Collection[int]) -> None:
@@ -112,10 +116,12 @@ class Lanes:
                 self._committers[partition],
                 self.observer,
                 partial(self._release, partition),
+                self.partitions.anchors.get(partition),
             )
             self._lanes[partition] = lane
             self._tasks[partition] = asyncio.create_task(self._run(partition, lane))
         self._watching = self._spawn(self._watch())
+        self._keeping = self._spawn(self.snapshots.keep(dict(self._lanes)))
 
     async def _run(self, partition: int, lane: Lane) -> None:
         try:
@@ -202,8 +208,9 @@ class Lanes:
 
     async def drain(self) -> None:
         """Stop all lanes once what they have taken is delivered; keep the stores that stay true."""
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in (self._watching, self._keeping):
+            if task is not None:
+                task.cancel()
         for lane in self._lanes.values():
             lane.stop()
         tasks = [task for task in self._tasks.values() if not task.done()]
@@ -214,10 +221,10 @@ class Lanes:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for partition, lane in self._lanes.items():
-            if lane.true:
-                self.partitions.leave(partition, lane.changelog_end)
-            else:
+            if not lane.true:
                 self.partitions.forget(partition)
+            elif lane.delivered and lane.anchor is not None:
+                self.partitions.leave(partition, lane.anchor)
         self._lanes.clear()
         self._tasks.clear()
         self._seeking.clear()

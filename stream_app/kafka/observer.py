@@ -1,7 +1,9 @@
 """What the shell tells whoever watches it. Plain calls, so that it needs no metrics library."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+SnapshotOutcome = Literal["written", "restored", "refused", "failed"]
 
 
 class Done(NamedTuple):
@@ -13,6 +15,7 @@ class Done(NamedTuple):
     done_ms: int  # epoch, when the commit was acknowledged
     stage_seconds: Mapping[str, float]  # queue, the core's stages, pack, commit
     oversized: int  # outputs that a stub stands for
+    route: Any = None  # what `Steering.in_force` said when it was played
 
 
 class Progress(NamedTuple):
@@ -33,6 +36,17 @@ class Restored(NamedTuple):
     records: int
     bytes: int
     seconds: float
+    from_files: int = 0  # partitions whose state came from a file, up to the changelog's tail
+
+
+class Snapshotted(NamedTuple):
+    """What became of a partition's file."""
+
+    partition: int
+    outcome: SnapshotOutcome
+    records: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
 
 
 class Observer(Protocol):
@@ -52,6 +66,9 @@ class Observer(Protocol):
     def restored(self, restored: Restored) -> None:
         """Ready: from now on every partition is served."""
 
+    def snapshot(self, snapshot: Snapshotted) -> None:
+        """A file of the state was written or read, or could not be."""
+
 
 class Unobserved:
     """Tells nobody."""
@@ -65,3 +82,5 @@ class Unobserved:
     def restoring(self, read: int, total: int) -> None: ...
 
     def restored(self, restored: Restored) -> None: ...
+
+    def snapshot(self, snapshot: Snapshotted) -> None: ...

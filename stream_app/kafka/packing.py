@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -15,6 +16,11 @@ _SLACK_BYTES = 1024
 """More than a record's headers and lengths add to its key and value."""
 
 
+def checksum(key: bytes | None, value: bytes | None) -> int:
+    """Of a record: what it is known by when it is met again."""
+    return crc32(value or b"", crc32(key or b""))
+
+
 class Packed(NamedTuple):
     """Record batches of one topic, in order, closed."""
 
@@ -22,6 +28,7 @@ class Packed(NamedTuple):
     batches: list[Any]  # aiokafka's BatchBuilder
     records: int
     oversized: int  # records that a stub stands for
+    checksum: int = 0  # of the last record
 
 
 def pack(
@@ -57,4 +64,6 @@ def pack(
         batch.append(timestamp=timestamp_ms, key=key, value=value, headers=own)
     for batch in batches:
         batch.close()
-    return Packed(topic, batches, sum(batch.record_count() for batch in batches), oversized)
+    count = sum(batch.record_count() for batch in batches)
+    last = checksum(key, value) if batches else 0
+    return Packed(topic, batches, count, oversized, last)

@@ -12,7 +12,7 @@ marker, resumes before it seeks, and dies in silence when a step takes too long.
 import asyncio
 import logging
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiokafka.errors import IllegalStateError
 from faust.tables.manager import TableManager
@@ -21,19 +21,12 @@ from faust.types import TP
 from mode import Service
 
 from stream_app.kafka.consumer import ChunkConsumer
-from stream_app.kafka.observer import Restored
+from stream_app.kafka.restore import Restore, bounded
 
 if TYPE_CHECKING:
     from stream_app.kafka.application import Application
 
 log = logging.getLogger(__name__)
-
-STALL_SECONDS = 60.0
-"""Recovery that reads nothing for so long ends the worker; it must not sit on its partitions."""
-
-
-class RecoveryStalled(RuntimeError):
-    """The changelog or the group did not answer in time."""
 
 
 class BulkRecovery(Recovery):
@@ -61,7 +54,7 @@ class BulkRecovery(Recovery):
             except IllegalStateError as error:
                 # A partition went while we asked for it, which only a rebalance does.
                 log.info("Recovery starts over with the next assignment: %s", error)
-                await _bounded(self._next_assignment(), f"waiting for one that helps: {error}")
+                await bounded(self._next_assignment(), f"waiting for one that helps: {error}")
             finally:
                 self._restoring = None
 
@@ -71,7 +64,7 @@ class BulkRecovery(Recovery):
 
     @Service.task
     async def _publish_stats(self) -> None:
-        """Progress is told by `_restore`."""
+        """Progress is told by `Restore`."""
 
     async def on_stop(self) -> None:
         if self._restoring is not None:
@@ -99,7 +92,8 @@ class BulkRecovery(Recovery):
             )
         app.observer.rebalanced(sources.keys())
         await lanes.take_over(sources.keys())
-        restored = await self._restore(consumer, changelogs, started)
+        restore = Restore(consumer, app.partitions, app.snapshots, app.observer)
+        restored = await restore.run(changelogs, started)
         expected = await self._positions(consumer, sources)
         if generation != app.consumer_generation_id:
             return
@@ -124,54 +118,12 @@ class BulkRecovery(Recovery):
         self.tables.on_standbys_ready()
         self.app.on_rebalance_end()
 
-    async def _restore(
-        self, consumer: ChunkConsumer, changelogs: dict[int, TP], started: float
-    ) -> Restored:
-        """Bring every assigned partition's store up to the end of its changelog."""
-        thread, partitions = consumer.thread, self.app.partitions
-        tps = set(changelogs.values())
-        bounds = await _bounded(thread.log_bounds(tps), "asking where the changelog ends")
-        ends = {tp: end for tp, (_, end) in bounds.items()}
-        warm = {p: at for p in changelogs if (at := partitions.true_to(p)) is not None}
-        positions = {}
-        for partition, tp in changelogs.items():
-            if partition not in warm:
-                partitions.fresh(partition)
-            positions[tp] = max(bounds[tp][0], warm.get(partition, 0))
-        records = size = 0
-        total = sum(max(0, ends[tp] - at) for tp, at in positions.items())
-        await thread.set_positions(positions)
-        reader = ChangelogReader(consumer, positions, ends)
-        async for tp, rows in reader.chunks():
-            if tp.partition in warm:
-                # Somebody else has written since: what is in memory is history.
-                del warm[tp.partition]
-                partitions.fresh(tp.partition)
-                await reader.restart(tp, bounds[tp][0])
-                continue
-            partitions.stores[tp.partition].restore([(row.key, row.value) for row in rows])
-            records += len(rows)
-            size += sum(row.serialized_value_size for row in rows)
-            self.app.observer.restoring(total - reader.remaining, total)
-        await thread.stop_reading(tps)
-        for partition, tp in changelogs.items():
-            if partition not in warm:
-                partitions.stores[partition].recovered()
-            partitions.leave(partition, ends[tp])
-        return Restored(
-            partitions=len(changelogs),
-            warm=len(warm),
-            records=records,
-            bytes=size,
-            seconds=perf_counter() - started,
-        )
-
     async def _positions(self, consumer: ChunkConsumer, sources: dict[int, TP]) -> dict[int, int]:
         """Where each source partition is read from. The state decides, for it was committed with
         what it caused; without a state the group's committed offset does, else the log's begin.
         """
         tps = list(sources.values())
-        bounds, committed = await _bounded(
+        bounds, committed = await bounded(
             asyncio.gather(consumer.thread.log_bounds(tps), consumer.thread.committed(tps)),
             "asking for the source's offsets",
         )
@@ -199,60 +151,6 @@ class BulkRecovery(Recovery):
                 )  # fmt: skip
             expected[partition] = max(start, begins)
         return expected
-
-
-class ChangelogReader:
-    """Record batches of changelog partitions, up to their ends.
-
-    Positions are compared, not offsets of records: the end may be a transaction's marker, or a hole
-    that compaction left, where no record will ever come.
-    """
-
-    def __init__(
-        self, consumer: ChunkConsumer, positions: dict[TP, int], ends: dict[TP, int]
-    ) -> None:
-        self._thread = consumer.thread
-        self._ends = ends
-        self._positions = dict(positions)
-
-    @property
-    def remaining(self) -> int:
-        """Offsets still to be read."""
-        return sum(max(0, self._ends[tp] - at) for tp, at in self._positions.items())
-
-    async def restart(self, tp: TP, offset: int) -> None:
-        """Read a partition again from there."""
-        self._positions[tp] = offset
-        await self._thread.set_positions({tp: offset})
-
-    async def chunks(self) -> Any:
-        """Yields partition and rows. Raises RecoveryStalled."""
-        progress = perf_counter()
-        while unread := frozenset(tp for tp, at in self._positions.items() if at < self._ends[tp]):
-            before = self.remaining
-            for chunk in await self._thread.read(unread, 0.05, None):
-                tp = TP(chunk.topic, chunk.partition)
-                self._positions[tp] = chunk.end
-                yield tp, chunk.rows
-            # Markers alone move the position without a chunk.
-            at = await self._thread.positions(unread)
-            self._positions.update((tp, max(at[tp], self._positions[tp])) for tp in unread)
-            if self.remaining != before:
-                progress = perf_counter()
-            elif perf_counter() - progress > STALL_SECONDS:
-                raise RecoveryStalled(
-                    f"No record of {', '.join(f'{tp.topic}-{tp.partition}' for tp in unread)} came"
-                    f" within {STALL_SECONDS:.0f} s; see whether its leader is up."
-                )
-
-
-async def _bounded(work: Any, doing: str) -> Any:
-    try:
-        return await asyncio.wait_for(work, STALL_SECONDS)
-    except TimeoutError:
-        raise RecoveryStalled(
-            f"Recovery got no answer within {STALL_SECONDS:.0f} s while {doing}."
-        ) from None
 
 
 class BulkTableManager(TableManager):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Delivery = Literal["exactly_once", "at_least_once"]
@@ -40,6 +41,8 @@ class ShellConfig:
     max_record_bytes: Mapping[str, int] = field(default_factory=dict)
     """Largest record that each topic takes, where the cluster says so."""
     compression: str | None = None
+    state_dir: Path | None = None
+    """Folder for files from which a restart begins, see `snapshots`; None: there are none."""
 
     @property
     def changelog(self) -> str:

@@ -6,7 +6,7 @@ changes travel to the changelog with everything else that they caused.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from faust.stores.base import Store
 from faust.tables.table import Table
@@ -16,26 +16,39 @@ from faust.types.stores import StoreT
 log = logging.getLogger(__name__)
 
 
+class Anchor(NamedTuple):
+    """A place in a changelog that was committed, and by which it is known again."""
+
+    end: int  # offset behind a record
+    checksum: int  # of that record, see `packing.checksum`
+
+
 class Partitions:
     """Stores by source partition, and up to where in the changelog each of them is true."""
 
     def __init__(self, create: Callable[[int], Any]) -> None:
         self.stores: dict[int, Any] = {}
         self._create = create
+        self.anchors: dict[int, Anchor] = {}
+        """By partition, the newest record of the changelog that is in the store."""
         self._true_to: dict[int, int] = {}
 
     def fresh(self, partition: int) -> Any:
         """Start a partition over, empty."""
-        self._true_to.pop(partition, None)
+        self.forget(partition)
         store = self.stores[partition] = self._create(partition)
         return store
 
-    def leave(self, partition: int, changelog_end: int | None) -> None:
-        """A lane ended: its store equals the changelog up to ``changelog_end``, or (None) what was
-        known before still holds.
+    def read_to(self, partition: int, changelog_end: int) -> None:
+        """A recovery ended: the store equals the changelog up to ``changelog_end``, behind which
+        there may be a marker.
         """
-        if changelog_end is not None:
-            self._true_to[partition] = changelog_end
+        self._true_to[partition] = changelog_end
+
+    def leave(self, partition: int, anchor: Anchor) -> None:
+        """A lane that wrote ended: its store equals the changelog up to ``anchor``."""
+        self.anchors[partition] = anchor
+        self._true_to[partition] = anchor.end
 
     def true_to(self, partition: int) -> int | None:
         """The changelog offset up to which the store in memory is true, None without one."""
@@ -44,6 +57,7 @@ class Partitions:
     def forget(self, partition: int) -> None:
         """The store does not equal the changelog, or is somebody else's now."""
         self.stores.pop(partition, None)
+        self.anchors.pop(partition, None)
         self._true_to.pop(partition, None)
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 from stream_app.app import create_application
@@ -40,6 +40,12 @@ class CountingStore:
                 self.next_offset = int(value)
             else:
                 self.counts[key[1:]] = int(value)
+
+    def records(self, count: int) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        keys = list(self.counts)
+        for first in range(0, len(keys), count):
+            yield [(b"u" + key, b"%d" % self.counts[key]) for key in keys[first : first + count]]
+        yield [(PARTITION, b"%d" % self.next_offset)]
 
     def recovered(self) -> None:
         """Nothing is derived."""

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 
+from stream_app.core.batch import EventBatch
 from stream_app.kafka.delivery import Results
 from stream_app.kafka.inbox import Chunk, Inbox
 from stream_app.kafka.lane import LATENCY, Core, Lane, Stages, event_batch
 from stream_app.kafka.packing import Packed
+from stream_app.kafka.store import Anchor
 from tests.kafka.counting import CORE, CountingStore, config, play
 from tests.kafka.ledger import Watching, until
 
@@ -37,7 +40,7 @@ class Gate:
 
     def pack(self, results: Results) -> list[Packed]:
         self.packed.append(results)
-        return []
+        return [Packed("log", [], 0, 0)]
 
     async def commit(self, packed: list[Packed], end: int) -> int:
         self.at_once += 1
@@ -75,7 +78,7 @@ def test_what_arrives_during_a_commit_becomes_one_micro_batch() -> None:
         gate.open.set()
         await until(lambda: gate.ends == [1, 4])
         await until(lambda: lane.idle)
-        assert (lane.committed, lane.true, lane.changelog_end) == (4, True, 40)
+        assert (lane.committed, lane.true, lane.anchor) == (4, True, Anchor(40, 0))
         lane.stop()
         await running
         assert [len(done.timestamps_ms) for done in watching.done] == [1, 3]
@@ -178,3 +181,81 @@ def test_stages_add_up_to_the_time_that_passed() -> None:
         clock.mark("decide")
     assert set(clock.seconds) == {"wait", "decode", "decide"}
     assert sum(clock.seconds.values()) == pytest.approx(clock._last)
+
+
+class Helm:
+    """Steering that a test turns: what is wanted differs from what the store plays under."""
+
+    def __init__(self) -> None:
+        self.wanted = self.played = 0
+        self.present: list[int] = []
+        self.wake: Callable[[], None] = lambda: None
+
+    async def join(self, store: Any, wake: Callable[[], None]) -> None:
+        self.present.append(store.partition)
+        self.wake = wake
+
+    def leave(self, store: Any) -> None:
+        self.present.remove(store.partition)
+
+    def in_force(self, store: Any) -> int:
+        return self.played
+
+    def is_due(self, store: Any) -> bool:
+        return self.wanted != self.played
+
+    def play(self, batch: EventBatch, store: Any, mark: Any) -> Any:
+        outputs = play(batch, store, mark)
+        self.played = self.wanted
+        return outputs
+
+
+def turn(helm: Helm, wanted: int) -> None:
+    helm.wanted = wanted
+    helm.wake()
+
+
+def test_an_order_is_committed_by_the_next_batch_or_by_an_empty_one() -> None:
+    async def scenario() -> None:
+        gate, watching, helm = Gate(), Watching(), Helm()
+        gate.open.set()
+        lane = lane_of(gate, watching, Core(CountingStore, helm.play, helm))
+        helm.wanted = 1
+        lane.offer(chunk(0, 3))
+        running = asyncio.create_task(lane.run())
+        # What was ordered before is in force from the first event.
+        await until(lambda: gate.ends == [0, 3])
+        assert [(done.route, len(done.timestamps_ms)) for done in watching.done] == [(0, 0), (1, 3)]
+        assert helm.present == [0]
+        turn(helm, 2)
+        await until(lambda: gate.ends == [0, 3, 3])
+        assert (lane.committed, lane.true, lane.idle) == (3, True, True)
+        # With events waiting it travels with them.
+        gate.open.clear()
+        lane.offer(chunk(3, 4))
+        await until(lambda: len(gate.packed) == 4)
+        turn(helm, 3)
+        lane.offer(chunk(4, 6))
+        gate.open.set()
+        await until(lambda: gate.ends == [0, 3, 3, 4, 6])
+        assert [done.route for done in watching.done] == [0, 1, 2, 2, 2]
+        assert helm.played == 3
+        lane.stop()
+        await running
+        assert helm.present == []
+
+    asyncio.run(scenario())
+
+
+def test_what_the_record_names_and_nobody_has_ends_the_lane() -> None:
+    class Nowhere(Helm):
+        async def join(self, store: Any, wake: Callable[[], None]) -> None:
+            raise LookupError("no such model")
+
+    async def scenario() -> None:
+        helm = Nowhere()
+        lane = lane_of(Gate(), Watching(), Core(CountingStore, helm.play, helm))
+        with pytest.raises(LookupError):
+            await lane.run()
+
+    asyncio.run(scenario())

@@ -10,11 +10,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from stream_app.app import create_application
-from stream_app.kafka import recovery as recovery_module
 from stream_app.kafka.delivery import ExactlyOnce, Results
 from stream_app.kafka.lane import Core
 from stream_app.kafka.producers import let_go, take_over
-from stream_app.kafka.recovery import RecoveryStalled, _bounded
 from stream_app.kafka.shell_config import ShellConfig
 from tests.kafka.counting import CORE, PARTITION, CountingStore, config
 from tests.kafka.ledger import (
@@ -289,15 +287,6 @@ def test_state_that_is_refused_ends_the_worker_with_the_reason(
             assert str(app.crash_reason) == "state of another model"
 
     asyncio.run(scenario())
-
-
-def test_a_step_that_gets_no_answer_is_an_error_and_no_end_in_silence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Faust takes a timeout for a stop: the worker keeps its partitions and never gets ready."""
-    monkeypatch.setattr(recovery_module, "STALL_SECONDS", 0.05)
-    with pytest.raises(RecoveryStalled, match="while waiting for Godot"):
-        asyncio.run(_bounded(asyncio.sleep(9), "waiting for Godot"))
 
 
 @pytest.mark.slow

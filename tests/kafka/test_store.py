@@ -8,7 +8,7 @@ from faust.types import TP
 
 from stream_app.app import create_application
 from stream_app.kafka.observer import Unobserved
-from stream_app.kafka.store import BatchStore, Partitions
+from stream_app.kafka.store import Anchor, BatchStore, Partitions
 from tests.kafka.counting import CORE, CountingStore, config
 
 
@@ -33,7 +33,7 @@ def test_a_partition_that_goes_takes_its_state_along() -> None:
     data = store()
     for partition in (0, 1, 2):
         data.partitions.fresh(partition)
-    data.partitions.leave(1, 50)
+    data.partitions.leave(1, Anchor(50, 0))
     asyncio.run(data.on_rebalance(changelog(1, 3), changelog(0, 2), changelog(3)))
     assert list(data.partitions.stores) == [1]
     assert data.partitions.true_to(1) == 50
@@ -56,12 +56,14 @@ def test_nobody_writes_by_key_past_the_micro_batches() -> None:
 def test_a_fresh_store_is_true_to_nothing() -> None:
     partitions = Partitions(CountingStore)
     first = partitions.fresh(0)
-    partitions.leave(0, 10)
-    partitions.leave(0, None)
+    partitions.read_to(0, 10)
     assert partitions.true_to(0) == 10
+    assert 0 not in partitions.anchors
     assert partitions.fresh(0) is not first
     assert partitions.true_to(0) is None
-    partitions.leave(0, 20)
+    partitions.leave(0, Anchor(20, 7))
+    assert (partitions.true_to(0), partitions.anchors) == (20, {0: Anchor(20, 7)})
     partitions.forget(0)
+    assert 0 not in partitions.anchors
     assert partitions.true_to(0) is None
     assert 0 not in partitions.stores
