@@ -9,6 +9,7 @@ import msgspec
 from model.net_shape import NetName, NetShape
 
 ItemLoss = Literal["softmax", "sampled", "gbce"]
+Precision = Literal["float32", "bfloat16"]
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
@@ -67,6 +68,20 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     averaging: float = 0.0
     # Share of input items replaced by "no item".
     mask_share: float = 0.0
+    # Share of input items replaced by one that often stands beside them.
+    substitute_share: float = 0.0
+    # Weight and temperature of the term that pulls two changed views of a sequence together: each
+    # is cropped, masked or shuffled, to or by the share ``view_share``.
+    contrastive_weight: float = 0.0
+    contrastive_temperature: float = 0.1
+    view_share: float = 0.6
+    # Weight of the item loss on inputs that are moved by ``adversarial_size`` for the worse.
+    adversarial_weight: float = 0.0
+    adversarial_size: float = 0.1
+    # "bfloat16" pays where the processor has it, and costs several times more where it has not.
+    precision: Precision = "float32"
+    # Compute a Transformer's blocks anew in the backward pass: less memory, a third more time.
+    checkpointing: bool = False
     # Share of input items replaced by a random cold bucket, so that the buckets learn something.
     cold_share: float = 0.01
     # Weight of the action, intent and gap losses beside the item loss.
@@ -96,7 +111,13 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ):
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} must be at least {low}, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
+        for name in (
+            "learning_rate",
+            "clip_norm",
+            "contrastive_temperature",
+            "view_share",
+            "adversarial_size",
+        ):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
         for name in (
@@ -108,13 +129,19 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "label_smoothing",
             "averaging",
             "mask_share",
+            "substitute_share",
             "cold_share",
             "warmup_share",
             "weight_decay",
         ):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("head_weight", "recency_halving"):
+        for name in (
+            "head_weight",
+            "recency_halving",
+            "contrastive_weight",
+            "adversarial_weight",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be 0 or more and finite, got {getattr(self, name)}")
         if self.leave_one_out and self.held_out:

@@ -16,7 +16,6 @@ from model.data import (
     Segments,
     Targets,
     epoch_batches,
-    recency_weights,
     segments_of,
     targets_of,
 )
@@ -25,6 +24,7 @@ from model.nets import SequenceNet
 from model.objective import BatchLoss, batch_loss, columns_of
 from model.resume import Arrays
 from model.spec import Ints, ModelSpec
+from model.transformer import TransformerNet
 
 # log-odds of an intent that the data says nothing about: as good as never.
 NEVER = -10.0
@@ -44,7 +44,7 @@ class Fitting:
         self.spec, self.config, self.epochs = spec, config, epochs
         targets = targets_of(log, spec)
         self.item_targets = int(np.count_nonzero(targets.item != NONE))
-        self.columns = columns_of(log, spec, targets, recency_weights(log, config.recency_halving))
+        self.columns = columns_of(log, spec, targets, config)
         self.segments: Segments = segments_of(log, spec, config.max_length)
         self.detach_heads = (
             config.detach_heads
@@ -52,6 +52,8 @@ class Fitting:
             else len(np.unique(log.action)) < 2
         )
         self.net = initial_net(spec, targets, config)
+        if isinstance(self.net, TransformerNet):
+            self.net.checkpointing = config.checkpointing
         # What is measured and saved: the net itself, or the running average of its weights.
         self.average = copy.deepcopy(self.net) if config.averaging else self.net
         self.updates = 0

@@ -10,7 +10,7 @@ hidden states, and memory is one tensor with a row a user, so that rows can be p
 net keeps in them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.checkpoint import NORM_FLOOR
+from model.dropout import Dropout
 from model.spec import Floats, ModelSpec
 
 INITIAL_LOGIT_SCALE = 16.0
 
-# Dropout inside a net, as an argument: its randomness belongs to whoever trains.
-Dropout = Callable[[Tensor], Tensor]
+NO_DROPOUT = Dropout()
 
 
 class TokenBatch(NamedTuple):
@@ -34,11 +34,6 @@ class TokenBatch(NamedTuple):
     action: Tensor
     gap: Tensor
     dense: Tensor
-
-
-def keep_all(values: Tensor) -> Tensor:
-    """No dropout."""
-    return values
 
 
 class SequenceNet(nn.Module):
@@ -75,7 +70,7 @@ class SequenceNet(nn.Module):
         raise NotImplementedError
 
     def run(
-        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = keep_all
+        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = NO_DROPOUT
     ) -> tuple[Tensor, Tensor]:
         """Hidden states [B, T, H] of embedded sequences [B, T, H] from memory [B, M], and the
         memory [B, M] after their last column."""
@@ -155,7 +150,7 @@ class GruNet(SequenceNet):
         return memory
 
     def run(
-        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = keep_all
+        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = NO_DROPOUT
     ) -> tuple[Tensor, Tensor]:
         hidden, _ = self.gru(inputs, memory0[None].contiguous())  # [B, T, H]
         return hidden, hidden[:, -1]

@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.augment import substitutes_of, with_cold_items, with_masked_items, with_substitutes
 from model.checkpoint import NORM_FLOOR
 from model.config import TrainConfig
-from model.data import NONE, Segments, Targets, padded_places
+from model.data import NONE, Segments, Targets, padded_places, recency_weights
+from model.dropout import Dropout, drop
 from model.item_loss import Asked, item_loss
 from model.log import EventLog, Longs
 from model.losses import class_loss, intent_loss
 from model.nets import SequenceNet, TokenBatch
-from model.spec import Floats, ModelSpec
+from model.spec import ModelSpec
+from model.views import Views
 
 
 class Columns(NamedTuple):
@@ -27,6 +30,7 @@ class Columns(NamedTuple):
     gap: Tensor  # [N]
     weight: Tensor | None  # [N] of each event in the item loss; None: all 1
     popularity: Tensor  # [V] share of each item among the item targets
+    substitutes: Tensor | None  # [V, NEIGHBOURS] of each item; None: nothing is replaced
 
 
 class BatchLoss(NamedTuple):
@@ -40,14 +44,13 @@ class BatchLoss(NamedTuple):
     events: int
 
 
-def columns_of(
-    log: EventLog, spec: ModelSpec, targets: Targets, weights: Floats | None = None
-) -> Columns:
-    """Tensors over the log's arrays; ``weights`` [N] of the events in the item loss."""
+def columns_of(log: EventLog, spec: ModelSpec, targets: Targets, config: TrainConfig) -> Columns:
+    """Tensors over the log's arrays, and what the settings make of the log."""
 
     def tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
 
+    weights = recency_weights(log, config.recency_halving)
     counts = np.bincount(targets.item[targets.item != NONE], minlength=spec.item_count)
     return Columns(
         tokens=TokenBatch(*(tensor(a) for a in (log.item, log.action, log.gap, log.dense))),
@@ -57,42 +60,13 @@ def columns_of(
         gap=tensor(targets.gap),
         weight=None if weights is None else tensor(weights),
         popularity=tensor(counts / max(1, counts.sum())).float(),
+        substitutes=tensor(substitutes_of(log, spec)) if config.substitute_share else None,
     )
 
 
 def tokens_at(columns: Columns, places: Tensor) -> TokenBatch:
     """The tokens of events by index, in the shape of ``places``."""
     return TokenBatch(*(column[places] for column in columns.tokens))
-
-
-def drop(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Dropout with its randomness as an argument, so that a run can be taken up anywhere."""
-    if share == 0:
-        return values
-    keep = torch.empty_like(values).bernoulli_(1 - share, generator=generator)
-    return values * keep / (1 - share)
-
-
-def with_cold_items(
-    items: Tensor, spec: ModelSpec, share: float, generator: torch.Generator
-) -> Tensor:
-    """Item codes, a random share of the known ones replaced by random cold buckets."""
-    if share == 0:
-        return items
-    chosen = torch.rand(items.shape, generator=generator) < share
-    buckets = torch.randint(spec.cold_buckets, items.shape, generator=generator)
-    cold = (spec.item_count + buckets).to(items.dtype)
-    return torch.where(chosen & (items < spec.item_count), cold, items)
-
-
-def with_masked_items(
-    items: Tensor, spec: ModelSpec, share: float, generator: torch.Generator
-) -> Tensor:
-    """Item codes, a random share of them replaced by "no item"."""
-    if share == 0:
-        return items
-    chosen = torch.rand(items.shape, generator=generator) < share
-    return items.masked_fill(chosen, spec.no_item)
 
 
 def batch_loss(
@@ -113,28 +87,12 @@ def batch_loss(
     places, real = padded_places(segments.start[batch], segments.lengths[batch])  # [B, T]
     scored = real & (places >= segments.scored[batch, None])
     tokens = tokens_at(columns, torch.from_numpy(places))
-    cold = with_cold_items(tokens.item, spec, config.cold_share, generator)
-    shown = with_masked_items(cold, spec, config.mask_share, generator)
+    shown = _shown_items(tokens.item, columns, spec, config, generator)
     inputs = drop(net.embed(tokens._replace(item=shown)), config.input_dropout, generator)
-
-    def drop_inside(values: Tensor) -> Tensor:
-        return drop(values, config.block_dropout, generator)
-
-    hidden, _ = net.run(inputs, net.initial(len(batch)), drop_inside)  # [B, T, H]
-    rows = hidden[torch.from_numpy(scored)]  # [M, H]
     events = torch.from_numpy(places[scored])  # [M]
-
-    answers = columns.item[events]  # [M]
-    known = answers != NONE
-    item_count = int(known.sum())
-    asked = drop(rows[known], config.hidden_dropout, generator)
-    ask = Asked(
-        queries=net.queries(asked),
-        table=net.item_embedding[: spec.item_count],
-        targets=answers[known].long(),
-        weights=None if columns.weight is None else columns.weight[events[known]],
-    )
-    item_sum = item_loss(ask, columns.popularity, config, progress, generator)
+    asking = _Asking(net, columns, torch.from_numpy(scored), events, config, generator, progress)
+    rows = asking.rows(inputs)  # [M, H]
+    item_sum, item_count = asking.item_loss(rows)
     seen = rows.detach() if detach_heads else rows
     heads = (
         class_loss(net.action_logits(seen), columns.action[events])
@@ -144,7 +102,74 @@ def batch_loss(
     first = torch.from_numpy(segments.start[batch][segments.fresh[batch]])
     total = item_sum / max(item_count, 1) + config.head_weight * heads
     total = total + _first_event_loss(net, spec, tokens_at(columns, first), detach_heads)
+    if config.adversarial_weight:
+        rough = asking.rows(perturbed(inputs, item_sum, config.adversarial_size))
+        adverse = asking.item_loss(rough)[0] / max(item_count, 1)
+        total = total + config.adversarial_weight * adverse
+    if config.contrastive_weight:
+        lengths = torch.from_numpy(segments.lengths[batch])
+        views = Views(net, spec, config, generator)
+        total = total + config.contrastive_weight * views.loss(tokens, lengths)
     return BatchLoss(total, item_sum.detach(), item_count, heads.detach(), int(real.sum()))
+
+
+class _Asking(NamedTuple):
+    """Where a batch's hidden states are asked, and what for."""
+
+    net: SequenceNet
+    columns: Columns
+    scored: Tensor  # [B, T]
+    events: Tensor  # [M]
+    config: TrainConfig
+    generator: torch.Generator
+    progress: float
+
+    def rows(self, inputs: Tensor) -> Tensor:
+        """Hidden states [M, H] after the events, of embedded sequences [B, T, H]."""
+        seed = int(torch.randint(1 << 31, (), generator=self.generator))
+        half = torch.autocast("cpu", torch.bfloat16, self.config.precision == "bfloat16")
+        with half:
+            memory = self.net.initial(len(inputs))
+            dropout = Dropout(self.config.block_dropout, seed)
+            hidden, _ = self.net.run(inputs, memory, dropout)  # [B, T, H]
+        return hidden[self.scored].float()
+
+    def item_loss(self, rows: Tensor) -> tuple[Tensor, int]:
+        """Sum over the item targets of the hidden states [M, H], and their number."""
+        answers, net = self.columns.item[self.events], self.net  # [M]
+        known = answers != NONE
+        weight = self.columns.weight
+        asked = Asked(
+            queries=net.queries(drop(rows[known], self.config.hidden_dropout, self.generator)),
+            table=net.item_embedding[: net.item_count],
+            targets=answers[known].long(),
+            weights=None if weight is None else weight[self.events[known]],
+        )
+        popularity = self.columns.popularity
+        loss = item_loss(asked, popularity, self.config, self.progress, self.generator)
+        return loss, int(known.sum())
+
+
+def _shown_items(
+    items: Tensor,
+    columns: Columns,
+    spec: ModelSpec,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """What the net reads of item codes [B, T] in training."""
+    items = with_cold_items(items, spec, config.cold_share, generator)
+    items = with_masked_items(items, spec, config.mask_share, generator)
+    if columns.substitutes is None:
+        return items
+    return with_substitutes(items, columns.substitutes, config.substitute_share, generator)
+
+
+def perturbed(inputs: Tensor, loss: Tensor, size: float) -> Tensor:
+    """Inputs [B, T, H] moved by ``size`` each the way that raises the loss fastest (Miyato et al.,
+    "Adversarial training methods for semi-supervised text classification", ICLR 2017)."""
+    (slope,) = torch.autograd.grad(loss, inputs, retain_graph=True)
+    return inputs + size * functional.normalize(slope, dim=-1)
 
 
 def _first_event_loss(

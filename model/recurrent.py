@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from model.nets import Dropout, SequenceNet, fill_uniform, keep_all
+from model.dropout import Dropout
+from model.nets import NO_DROPOUT, SequenceNet, fill_uniform
 from model.spec import ModelSpec
 
 
@@ -23,7 +24,7 @@ class LstmNet(SequenceNet):
         return memory[:, : self.width]
 
     def run(
-        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = keep_all
+        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = NO_DROPOUT
     ) -> tuple[Tensor, Tensor]:
         before = tuple(part.contiguous() for part in memory0[None].chunk(2, -1))
         hidden, (last, cell) = self.lstm(inputs, before)  # [B, T, H], [1, B, H] each
@@ -54,14 +55,14 @@ class MinGruNet(SequenceNet):
         return memory[:, : self.width]
 
     def run(
-        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = keep_all
+        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = NO_DROPOUT
     ) -> tuple[Tensor, Tensor]:
         inputs = inputs * self.width**0.5  # [B, T, H], numbers of about 1
         gate, candidate = self.to_state(inputs).chunk(2, -1)  # [B, T, H]
         update = torch.sigmoid(gate)
         state = linear_scan(1 - update, update * torch.tanh(candidate), memory0[:, self.width :])
         opened = torch.nn.functional.silu(self.opening(inputs)) * state
-        hidden = inputs + self.from_state(dropout(opened))  # [B, T, H]
+        hidden = inputs + self.from_state(dropout.stream(0)(opened))  # [B, T, H]
         return hidden, torch.cat([hidden[:, -1], state[:, -1]], -1)
 
 

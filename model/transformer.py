@@ -9,9 +9,11 @@ of keys and values can slide along a history of any length.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+from model.dropout import Dropout
 from model.net_shape import WIDENING, NetShape
-from model.nets import Dropout, SequenceNet, TokenBatch, keep_all
+from model.nets import NO_DROPOUT, SequenceNet, TokenBatch
 from model.spec import ModelSpec, SpecError
 
 ROTARY_BASE = 10_000.0
@@ -40,6 +42,8 @@ class TransformerNet(SequenceNet):
         self.blocks = nn.ModuleList(
             _Block(self.width, shape.heads, shape.layers, generator) for _ in range(shape.layers)
         )
+        # Blocks are computed anew in the backward pass instead of kept: memory against time.
+        self.checkpointing = False
         self.final_norm = nn.RMSNorm(self.width)
 
     def initial(self, rows: int) -> Tensor:
@@ -50,7 +54,7 @@ class TransformerNet(SequenceNet):
         return memory[:, : self.width]
 
     def run(
-        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = keep_all
+        self, inputs: Tensor, memory0: Tensor, dropout: Dropout = NO_DROPOUT
     ) -> tuple[Tensor, Tensor]:
         rows, length, width = inputs.shape
         count = memory0[:, width]  # [B]
@@ -62,7 +66,13 @@ class TransformerNet(SequenceNet):
         states = inputs * width**0.5  # [B, T, H], of the length that the norms give the branches
         caches = []
         for layer, block in enumerate(self.blocks):
-            states, kept = block(states, cache[:, layer], turns, mask, dropout)
+            given = (states, cache[:, layer], turns, mask, dropout, layer)
+            if self.checkpointing and self.training:
+                states, kept = checkpoint(
+                    block, *given, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                states, kept = block(*given)
             caches.append(kept[:, :, -(self.window - 1) :])  # [B, 2, w, H]
         hidden = self.final_norm(states)  # [B, T, H]
         after = torch.stack(caches, 1).reshape(rows, -1)
@@ -102,10 +112,12 @@ class _Block(nn.Module):
         cache: Tensor,
         turns: tuple[Tensor, Tensor],
         mask: Tensor,
-        dropout: Dropout,
+        dropouts: Dropout,
+        layer: int,
     ) -> tuple[Tensor, Tensor]:
         """States [B, T, H] and the keys and values [B, 2, w + T, H] that they were made with."""
         rows, length, width = states.shape
+        dropout = dropouts.stream(layer)
         normed = self.attention_norm(states)
         query, key, value = self.to_attention(normed).chunk(3, -1)  # [B, T, H]
         query, key = (_turned(part, turns, self.heads) for part in (query, key))

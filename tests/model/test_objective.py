@@ -2,14 +2,19 @@
 
 import msgspec
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 
+from model.architectures import build_net
+from model.augment import with_cold_items
 from model.config import TrainConfig
 from model.data import NONE, segments_of, targets_of
+from model.dropout import drop
 from model.log import EventLog
-from model.nets import GruNet
-from model.objective import BatchLoss, batch_loss, columns_of, drop, with_cold_items
+from model.nets import GruNet, SequenceNet
+from model.objective import BatchLoss, batch_loss, columns_of, perturbed
+from model.transformer import TransformerNet
 from tests.model.logs import learnable_log, logs, spec_of
 
 SPEC = spec_of()
@@ -18,7 +23,7 @@ PLAIN = TrainConfig(cold_share=0.0, head_weight=0.5)
 
 def loss_of(
     log: EventLog,
-    net: GruNet,
+    net: SequenceNet,
     config: TrainConfig,
     batch: list[int] | None = None,
     detach: bool = False,
@@ -28,7 +33,7 @@ def loss_of(
     rows = np.arange(len(segments.start)) if batch is None else np.array(batch)
     generator = torch.Generator().manual_seed(1)
     return batch_loss(
-        net, SPEC, columns_of(log, SPEC, targets), segments, rows, config, detach, generator
+        net, SPEC, columns_of(log, SPEC, targets, config), segments, rows, config, detach, generator
     )
 
 
@@ -40,7 +45,7 @@ def test_item_loss_is_the_sum_over_targets_event_by_event(log: EventLog) -> None
     targets = targets_of(log, SPEC).item
     assert loss.item_count == (targets != NONE).sum()
     assert loss.events == log.events
-    columns = columns_of(log, SPEC, targets_of(log, SPEC))
+    columns = columns_of(log, SPEC, targets_of(log, SPEC), PLAIN)
     expected = 0.0
     with torch.no_grad():
         for s in range(log.sessions):
@@ -131,3 +136,50 @@ def test_dropout_keeps_the_mean_and_its_seed_decides() -> None:
     assert abs(one.mean().item() - 1) < 0.01
     assert abs((one == 0).float().mean().item() - 0.3) < 0.01
     assert drop(ones, 0.0, torch.Generator()) is ones
+
+
+def test_perturbed_inputs_raise_the_loss_and_move_by_the_size_alone() -> None:
+    inputs = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    loss = (inputs.sin() ** 2).sum()
+    moved = perturbed(inputs, loss, 0.01)
+    torch.testing.assert_close((moved - inputs).norm(dim=-1), torch.full((2, 3), 0.01))
+    assert (moved.sin() ** 2).sum() > loss
+
+
+def test_every_extra_term_adds_to_the_loss_and_reaches_the_embedding() -> None:
+    log = learnable_log(SPEC)
+    plain = loss_of(log, GruNet(SPEC, torch.Generator().manual_seed(2)), PLAIN).total.item()
+    for name in ("adversarial_weight", "contrastive_weight"):
+        net = GruNet(SPEC, torch.Generator().manual_seed(2))
+        loss = loss_of(log, net, msgspec.structs.replace(PLAIN, **{name: 1.0}))
+        assert loss.total.item() > plain
+        torch.autograd.backward(loss.total)
+        assert net.item_embedding.grad is not None
+        assert torch.isfinite(net.item_embedding.grad).all()
+
+
+def test_checkpointed_blocks_give_the_same_loss_and_gradients() -> None:
+    log = learnable_log(SPEC)
+    config = msgspec.structs.replace(PLAIN, net="transformer", block_dropout=0.3)
+    found = []
+    for checkpointing in (False, True):
+        net = build_net(SPEC, config.net_shape, torch.Generator().manual_seed(2))
+        assert isinstance(net, TransformerNet)
+        net.checkpointing = checkpointing
+        loss = loss_of(log, net, config)
+        torch.autograd.backward(loss.total)
+        found.append((loss.total.item(), {n: p.grad for n, p in net.named_parameters()}))
+    assert found[0][0] == found[1][0]
+    for name, gradient in found[0][1].items():
+        if gradient is not None:
+            torch.testing.assert_close(gradient, found[1][1][name], msg=name)
+
+
+def test_half_precision_is_near_the_whole() -> None:
+    log = learnable_log(SPEC)
+    config = msgspec.structs.replace(PLAIN, net="transformer")
+    half = msgspec.structs.replace(config, precision="bfloat16")
+    net = build_net(SPEC, config.net_shape, torch.Generator().manual_seed(2))
+    whole, rough = (loss_of(log, net, c).total.item() for c in (config, half))
+    assert rough == pytest.approx(whole, rel=0.02)
+    assert rough != whole
