@@ -65,6 +65,7 @@ BANNED_NAMES = {"base", "common", "helper", "helpers", "misc", "shared", "types"
 # Sources without a file of their own under tests, and the tests that cover them.
 TESTED_ELSEWHERE = {
     "model/log.py": "tests/model/test_data.py",
+    "model/net_shape.py": "tests/model/test_architectures.py",
     "stream_app/__main__.py": "tests/test_cli.py",
     "stream_app/bundled.py": "tests/commands/test_train.py",
     "stream_app/commands/evaluate.py": "tests/commands/test_train.py",
