@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from stream_app.kafka.packing import Header, KeyValue, Packed, pack
-from stream_app.kafka.producers import let_go, plain_producer, take_over
+from stream_app.kafka.producers import let_go, plain_producer, take_over, take_over_log
 from stream_app.kafka.shell_config import ShellConfig
 
 CommitOffsets = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
@@ -117,11 +117,14 @@ class AtLeastOnce:
         async with self._opening:
             if self._producer is None:
                 self._producer = await plain_producer(self.config)
-        # An earlier owner may have left a transaction open, see Acknowledged.
-        transactional = Transactional(
-            self.config, partition, await take_over(self.config, partition)
+        changelog = TopicPartition(self.config.changelog, partition)
+        transactional, changes = await take_over_log(self.config, partition, changelog)
+        return Acknowledged(
+            self._producer,
+            changes,
+            Transactional(self.config, partition, transactional),
+            self.commit_offsets,
         )
-        return Acknowledged(self._producer, transactional, self.commit_offsets)
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -135,22 +138,27 @@ class Acknowledged:
     The changes of a micro-batch have to become visible at once, partition record included: half of
     them would apply events twice to the other half. One record batch is atomic in Kafka. Where one
     is too small (a late watermark may close thousands of sessions), a transaction is used.
+
+    Either way they are written under the partition's transactional id: a worker that slept through
+    the loss of its partition, and wakes with a micro-batch in hand, is refused by the changelog.
     """
 
     def __init__(
         self,
         producer: AIOKafkaProducer,
+        changes: AIOKafkaProducer,
         transactional: Transactional,
         commit_offsets: CommitOffsets,
     ) -> None:
         self.config = transactional.config
         self.producer = producer
+        self.changes = changes
         self.transactional = transactional
         self.commit_offsets = commit_offsets
 
     def pack(self, results: Results) -> list[Packed]:
         create = self.producer.create_batch
-        changes = _pack_changes(self.config, create, results)
+        changes = _pack_changes(self.config, self.changes.create_batch, results)
         if len(changes.batches) > 1:
             changes = _pack_changes(self.config, self.transactional.producer.create_batch, results)
         return [*_pack_outputs(self.config, create, results), changes]
@@ -164,7 +172,7 @@ class Acknowledged:
             changelog_end = await self.transactional.send([changes])
             await transactional.commit_transaction()
         else:
-            changelog_end = await _send(self.producer, changes, partition)
+            changelog_end = await _send(self.changes, changes, partition)
         await self._commit_offset(end)
         return changelog_end
 
@@ -174,7 +182,7 @@ class Acknowledged:
             await self.commit_offsets({self.transactional.source: end})
 
     async def close(self) -> None:
-        await self.transactional.close()
+        await asyncio.gather(let_go(self.changes), self.transactional.close())
 
 
 async def _send(producer: AIOKafkaProducer, packed: Packed, partition: int) -> int:

@@ -1,8 +1,8 @@
 """Kills a real cluster and its workers by plan, and compares what is left with `replay`.
 
 ``python -m tests.chaos.run --seeds 20`` or ``make chaos SEEDS=20``. The last line is a JSON object;
-the exit code is 1 when anything was lost, doubled or altered. The logs and records of a run that
-failed stay in ``build/chaos``.
+the exit code is 1 when anything was lost, doubled or altered. The logs of a run that failed stay in
+``build/chaos``.
 """
 
 import argparse
@@ -61,10 +61,9 @@ async def campaign(
                 run = Run(stage, plan_of_run, delivery)
                 outcomes.append(outcome := await run.carry_out())
                 tell(outcome, given)
-                if outcome.passed:
-                    shutil.rmtree(run.folder)
-                else:
+                if not outcome.passed or outcome.endings:
                     keep(run, cluster, kept)
+                shutil.rmtree(run.folder)
                 await whole_again(cluster)
     finally:
         await asyncio.to_thread(cluster.stop)
@@ -79,7 +78,7 @@ async def whole_again(cluster: EmbeddedKafka) -> None:
 
 
 def keep(run: Run, cluster: EmbeddedKafka, kept: Path) -> None:
-    """Logs of a run that failed."""
+    """Logs of a run that failed, or in which a worker ended by itself."""
     target = kept / run.folder.name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(run.folder, target)

@@ -66,8 +66,9 @@ class Draft:
     """From when on a worker is in nobody's hand; ``broker`` stands for all brokers: with two of
     three down nothing could be written, whatever the workers do."""
 
-    def moment(self) -> int:
-        return self.draw.randint(QUIET_START_MS, max(QUIET_START_MS, self.end_ms - 4_000))
+    def moment(self, room_ms: int = 4_000) -> int:
+        """When an incident may begin that needs so much time before the traffic ends."""
+        return self.draw.randint(QUIET_START_MS, max(QUIET_START_MS, self.end_ms - room_ms))
 
     def take(self, at_ms: int) -> tuple[str, int]:
         """A worker that is free then, or the one that is free first, and when."""
@@ -131,11 +132,25 @@ def pause(draft: Draft) -> None:
 
 def pause_for_long(draft: Draft) -> None:
     """It loses its partitions in its sleep, and wakes with a micro-batch in hand."""
-    name, at_ms = draft.take(draft.moment())
+    name, at_ms = draft.take(draft.moment(SESSION_TIMEOUT_MS + 6_000))
     for_ms = SESSION_TIMEOUT_MS + draft.draw.randint(1_000, 4_000)
     draft.add(at_ms, "pause", name)
     draft.add(at_ms + for_ms, "resume", name)
     draft.free_at[name] = at_ms + for_ms + 2_000
+
+
+def wake_a_sleeper(draft: Draft) -> None:
+    """Right after it wakes, with what it still had in hand on its way, the new owners of its
+    partitions die: what they restore must hold nothing of the sleeper's.
+    """
+    at_ms = max([draft.moment(SESSION_TIMEOUT_MS + 6_000), *draft.free_at.values()])
+    sleeper, *others = draft.draw.sample(range(1, draft.workers + 1), draft.workers)
+    woken_ms = at_ms + SESSION_TIMEOUT_MS + draft.draw.randint(1_500, 3_000)
+    draft.add(at_ms, "pause", f"worker-{sleeper}")
+    draft.add(woken_ms, "resume", f"worker-{sleeper}")
+    draft.free_at[f"worker-{sleeper}"] = woken_ms + 2_000
+    for number in others:
+        draft.away("kill", f"worker-{number}", woken_ms + draft.draw.randint(0, 400), 100)
 
 
 def restart_in_turn(draft: Draft) -> None:
@@ -172,7 +187,7 @@ Incident = Callable[[Draft], None]
 
 PILES: tuple[tuple[Incident, ...], ...] = (
     (break_a_broker,),
-    (pause, pause_for_long, pause_for_long),
+    (pause, pause_for_long, wake_a_sleeper),
     (stop, restart_in_turn, add_and_remove),
     (kill_all, kill_for_long, kill_again_and_again),
 )

@@ -139,11 +139,17 @@ class Worker:
     async def _revive(self) -> None:
         process = self._process
         if process is not None and (code := process.poll()) is not None:
-            tail = log_tail(self.log_path, 3)
-            self.faults.append(f"{self.name} ended by itself with exit code {code}: {tail}")
+            self.faults.append(f"{self.name} ended by itself with exit code {code}: {self._why()}")
             self._bury()
             await asyncio.sleep(REVIVE_SECONDS)
             self.start()
+
+    def _why(self) -> str:
+        """What the log says of the end: its last critical line, else its last lines."""
+        text = self.log_path.read_text("utf-8", "replace")
+        _, _, life = text.rpartition("--- started")
+        critical = [line for line in life.splitlines() if " CRITICAL " in line]
+        return critical[-1] if critical else log_tail(self.log_path, 3)
 
     def _bury(self) -> None:
         """What is left of a process: its watching subshell, and itself where it does not stop."""
