@@ -35,7 +35,9 @@ def command(
     # Threads that spin while they wait make training several times slower beside any busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
+    from model.capacity import check_fits
     from model.config import TrainConfig, parse_pairs, with_settings
+    from model.net_shape import SERVED_NETS
     from model.presets import AUTO, PRESETS, preset_for
     from stream_app.files import PRESETS as FILE_PRESETS
     from stream_app.profile import profile
@@ -58,6 +60,7 @@ def command(
     spec, items = shape(found, with_settings(ShapeConfig(), of_shape))
     log = build_log(read_shown(choice, console, "reading"), spec, items, core)
     config = with_settings(preset_for(AUTO if is_file else preset, log, spec), texts)
+    check_fits(spec, config, log.events, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     console.print(
         f"{log.events:,} events, {log.sessions:,} sessions, {spec.item_count:,} items, "
         f"{len(spec.actions)} actions; {found.rejected:,} rows rejected",
@@ -75,3 +78,9 @@ def command(
         console=console,
     )
     typer.echo(f"model {spec.name}-{manifest.fingerprint} in {out}")
+    if config.net not in SERVED_NETS:
+        typer.echo(
+            f"A worker serves {', '.join(SERVED_NETS)}, not {config.net}: `evaluate` measures this"
+            " model; one to serve comes with --set net=gru.",
+            err=True,
+        )
