@@ -5,7 +5,7 @@ import logging
 from itertools import chain
 
 import aiokafka.producer.sender
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidProducerIdMapping, ProducerFenced
 
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
@@ -29,15 +29,19 @@ class FenceTimeout(RuntimeError):
 
 async def plain_producer(config: ShellConfig) -> AIOKafkaProducer:
     """An idempotent producer: acknowledged by all in-sync replicas, retried without duplicates."""
-    producer = AIOKafkaProducer(
+    producer = _plain(config)
+    await producer.start()
+    return producer
+
+
+def _plain(config: ShellConfig) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
         **config.client,
         client_id=f"{config.app_id}-producer",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES,
         compression_type=config.compression,
     )
-    await producer.start()
-    return producer
 
 
 async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
@@ -72,6 +76,47 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
             ) from None
         raise
     return producer
+
+
+async def take_over_log(
+    config: ShellConfig, partition: int, log_of: TopicPartition
+) -> tuple[AIOKafkaProducer, AIOKafkaProducer]:
+    """As `take_over`, for an owner that also writes to ``log_of`` without transactions.
+
+    A broker lets in what carries the newest epoch of a producer that it has seen in that log. So
+    the log is shown a new epoch before anything is read: by the marker that aborts an empty
+    transaction, for which this partition's id is taken over twice. The second producer of the pair
+    is not transactional and writes under the epoch of the first.
+    """
+    first = await take_over(config, partition)
+    try:
+        await asyncio.wait_for(_enlist(first, log_of), FENCE_TIMEOUT_SECONDS)
+        # On return the marker is written.
+        transactional = await take_over(config, partition)
+    finally:
+        await let_go(first)
+    plain = _plain(config)
+    theirs, ours = transactional._txn_manager, plain._txn_manager
+    ours.set_pid_and_epoch(theirs.producer_id, theirs.producer_epoch)
+    ours._sequence_numbers = theirs._sequence_numbers
+    try:
+        await plain.start()
+    except BaseException:
+        await asyncio.gather(let_go(plain), let_go(transactional))
+        raise
+    return transactional, plain
+
+
+async def _enlist(producer: AIOKafkaProducer, log_of: TopicPartition) -> None:
+    """Open a transaction that has a partition in it and nothing else."""
+    manager = producer._txn_manager
+    await producer.begin_transaction()
+    manager.maybe_add_partition_to_txn(log_of)
+    manager.notify_task_waiter()
+    while manager.partitions_to_add():
+        if producer._sender.sender_task.done():
+            await producer._sender.sender_task
+        await asyncio.sleep(0.001)
 
 
 async def let_go(producer: AIOKafkaProducer) -> None:
