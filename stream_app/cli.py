@@ -29,11 +29,13 @@ COMMANDS: dict[str, Listed] = {
     "broker": Listed("Run a single-node Apache Kafka in the foreground.", RUN),
     "topics": Listed("Create the topics, or show how they are configured.", RUN),
     "heartbeat": Listed("Move the event time of idle partitions.", RUN),
+    "control": Listed("Order all workers: change model, erase a user, block an item.", RUN),
     "watch": Listed("Show a topic live.", RUN),
     "simulate": Listed("Write the clicks of a seeded shop, planted attacks included.", DATA),
     "produce": Listed("Send click files to the input topic.", DATA),
     "dump": Listed("Write a topic's records to a file.", DATA),
     "rejected": Listed("List, show and send again what was rejected.", DATA),
+    "explain": Listed("Make an output of the past again, and show what was behind it.", DATA),
     "replay": Listed("Run click files through the worker's core, without Kafka.", DATA),
     "train": Listed("Train a model on click files.", MODEL),
     "evaluate": Listed("Measure a model on click files it has not seen.", MODEL),
@@ -45,7 +47,7 @@ COMMANDS: dict[str, Listed] = {
 EXIT_CODES = (
     "Exit codes: 0 all went well; 1 the work found a failure, such as an event without a"
     " prediction; 2 an option, a file or a setting is wrong; 3 Kafka cannot be reached;"
-    " 130 interrupted."
+    " 4 the topics no longer hold what it takes to explain an output; 130 interrupted."
 )
 
 

@@ -172,7 +172,7 @@ async def resend(
                 # From here on what earlier replays sent is decided: it is in the topic or never.
                 await clients.enter_async_context(opened(producer, connection))
             letters_reader = await clients.enter_async_context(reader(connection))
-            events_reader = await clients.enter_async_context(reader(connection))
+            events_reader = await clients.enter_async_context(reader(connection, wait_ms=20))
             copies = await _copies(connection, events_reader, events, selection.oldest, report)
             sending = _Sending(events, copies, producer, Pace(rate, clock()), clock)
             found = letters(letters_reader, selection.held, lambda done, total: None)

@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2
     KAFKA_UNREACHABLE = 3
+    BEYOND_HORIZON = 4
     INTERRUPTED = 130
 
 

@@ -77,6 +77,10 @@ TESTED_ELSEWHERE = {
     "stream_app/demo/show.py": "tests/commands/test_demo.py",
     "stream_app/demo/worker_process.py": "tests/commands/test_demo.py",
     "stream_app/notices.py": "tests/commands/test_demo.py",
+    "stream_app/explanation.py": "tests/commands/test_explain.py",
+    "stream_app/published.py": "tests/commands/test_explain.py",
+    "stream_app/rebuild.py": "tests/commands/test_explain.py",
+    "stream_app/time_travel.py": "tests/commands/test_explain.py",
     "stream_app/progress.py": "tests/commands/test_rejected.py",
 }
 

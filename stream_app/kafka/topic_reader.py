@@ -35,14 +35,19 @@ class Extent(NamedTuple):
 
 
 @asynccontextmanager
-async def reader(connection: Connection) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer in no group, which sees committed records only."""
+async def reader(connection: Connection, wait_ms: int = 500) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer in no group, which sees committed records only.
+
+    ``wait_ms`` is how long a broker may hold its answer where there is nothing new. Who jumps from
+    place to place wants it short: at the end of a partition the next jump waits for that answer.
+    """
     consumer = AIOKafkaConsumer(
         **connection.client(),
         group_id=None,
         enable_auto_commit=False,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
+        fetch_max_wait_ms=wait_ms,
     )
     async with opened(consumer, connection):
         yield consumer
