@@ -33,7 +33,7 @@ def run(kafka: str, app_id: str, scenario: Scenario, **shell: object) -> None:
         await make_topics(kafka, app_id, partitions=1)
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
         await admin.start()
-        await admin.create_topics([NewTopic(given.changelog, 1, 1)])
+        await admin.create_topics([NewTopic(given.changelog, 2, 1)])
         await admin.close()
         await scenario(given)
 
@@ -120,20 +120,22 @@ def test_changes_beyond_one_record_batch_are_still_atomic_at_least_once(
         large = committer.pack(results(shell, 2, changes=30, size=BATCH_BYTES // 10))
         assert len(small[-1].batches) == 1
         assert len(large[-1].batches) > 1
-        assert await committer.commit(small, 1) == 2
-        # Behind the marker of the first.
+        # Behind the marker that fences earlier owners.
+        assert await committer.commit(small, 1) == 3
         assert await committer.commit(large, 2) == 33
         assert offsets == [1, 2]
         rows = (await read_all(kafka, shell.changelog, 1))[0]
-        assert [row.offset for row in rows] == [0, 1, *range(3, 33)]
+        assert [row.offset for row in rows] == list(range(1, 33))
         await asyncio.gather(committer.close(), other.close(), delivery.close())
 
     run(kafka, topic_prefix + "a", scenario)
 
 
+@pytest.mark.parametrize("written", [0, 2])
+@pytest.mark.parametrize("changes", [2, 30])
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_a_worker_that_slept_lays_no_old_state_over_its_successors(
-    kafka: str, topic_prefix: str, delivery: str
+    kafka: str, topic_prefix: str, delivery: str, changes: int, written: int
 ) -> None:
     """It wakes with a micro-batch in hand. At least once its outputs may come again, but state
     that it wrote now would be what the next restart begins with."""
@@ -146,15 +148,16 @@ def test_a_worker_that_slept_lays_no_old_state_over_its_successors(
         )
         sleeper = await made.open(0)
         await sleeper.commit(sleeper.pack(results(shell, 1)), 1)
-        in_hand = sleeper.pack(results(shell, 2, size=3))
+        # In one record batch or in several.
+        in_hand = sleeper.pack(results(shell, 2, changes, size=BATCH_BYTES // 10))
         successor = await made.open(0)
-        for end in (2, 3):
+        for end in range(2, 2 + written):
             await successor.commit(successor.pack(results(shell, end, size=20)), end)
         with pytest.raises(KafkaError) as caught:
             await sleeper.commit(in_hand, 2)
         assert is_fenced(caught.value)
         rows = (await read_all(kafka, shell.changelog, 1))[0]
-        assert [len(row.value) for row in rows] == [10, 10, 20, 20, 20, 20]
+        assert [len(row.value) for row in rows] == [10, 10, *[20, 20] * written]
         await asyncio.gather(sleeper.close(), successor.close(), made.close())
 
     run(kafka, topic_prefix + "a", scenario)
