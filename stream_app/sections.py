@@ -98,7 +98,8 @@ class InputSection(Section):
 
 
 class TopicsSection(Section):
-    """Names of our own topics, each after ``prefix``."""
+    """Names of our own topics, each after ``prefix``; ``explain_horizon_ms`` is how long new ones
+    keep all that it takes to make an output again, a day at least."""
 
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,200}$")] = "clickahead."
     predictions: Topic = "predictions"
@@ -108,6 +109,7 @@ class TopicsSection(Section):
     demand: Topic = "demand"
     items: Topic = "items"
     control: Topic = "control"
+    explain_horizon_ms: Annotated[int, Field(ge=86_400_000, le=366 * 86_400_000)] = 86_400_000
 
 
 class WorkerSection(Section):

@@ -41,6 +41,7 @@ GIVEN: dict[str, tuple[str, str]] = {
     "topics.demand": ("sales", '"sales"'),
     "topics.items": ("catalogue", '"catalogue"'),
     "topics.control": ("orders", '"orders"'),
+    "topics.explain_horizon_ms": ("172800000", "172800000"),
     "worker.app_id": ("shop", '"shop"'),
     "worker.delivery": ("at_least_once", '"at_least_once"'),
     "worker.model_dir": ("runs/a", '"runs/a"'),

@@ -41,6 +41,7 @@ async def ensured(settings: Settings, create: bool) -> TopicReport:
         settings.worker.partitions,
         replicas=settings.kafka.replication_factor if given else None,
         create=create,
+        horizon_ms=settings.topics.explain_horizon_ms,
     )
 
 

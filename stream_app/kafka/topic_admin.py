@@ -1,18 +1,38 @@
 """Topics on a cluster: read them, create those that are missing. Safe to run many times at once."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
-from stream_app.kafka.connection import Connection, opened
-from stream_app.kafka.topics import TopicSpec, TopicState, mismatches, replication, topic_specs
+from stream_app.kafka.connection import Connection, KafkaUnreachable, opened
+from stream_app.kafka.topics import (
+    CHANGELOG_LAG_MS,
+    TopicSpec,
+    TopicState,
+    mismatches,
+    replication,
+    topic_specs,
+)
 
 UNKNOWN_TOPIC, NO_LEADER = 3, 5
 VISIBLE_SECONDS = 30.0
+
+ANSWER_SECONDS = 20.0
+"""How long another broker is looked for; meanwhile a new controller may have to be elected."""
+
+DOWN = (NodeNotReadyError, KafkaConnectionError, RequestTimedOutError)
+
+T = TypeVar("T")
 
 
 class TopicError(RuntimeError):
@@ -38,6 +58,7 @@ async def ensure_topics(
     *,
     replicas: int | None = None,
     create: bool = True,
+    horizon_ms: int = CHANGELOG_LAG_MS,
 ) -> TopicReport:
     """Create the topics that are missing and check the others.
 
@@ -46,27 +67,48 @@ async def ensure_topics(
         partitions: of a new events topic; one that exists sets the number for all the others.
         replicas: of new topics; None takes three, or as many as there are brokers.
         create: False only looks.
+        horizon_ms: of new topics, see `topic_specs`.
 
     Raises:
         TopicError: the cluster refused a topic.
         KafkaUnreachable: nobody answers.
     """
+    events = next(
+        s for s in topic_specs(names, changelog, partitions, horizon_ms) if s.role == "events"
+    )
     async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
         created: list[str] = []
         if create:
             # Alone and first: the number of its partitions decides for the others, and somebody
             # else may be creating it just now.
-            events = next(
-                s for s in topic_specs(names, changelog, partitions) if s.role == "events"
-            )
-            created += await create_missing(admin, [events], replicas)
-        states = await read_topics(admin, [names["events"]])
-        partitions = states[names["events"]].partitions if states else partitions
-        specs = topic_specs(names, changelog, partitions)
+            created += await answered(lambda: create_missing(admin, [events], replicas))
+        states = await answered(lambda: read_topics(admin, [events.name]))
+        partitions = states[events.name].partitions if states else partitions
+        specs = topic_specs(names, changelog, partitions, horizon_ms)
         if create:
-            created += await create_missing(admin, specs, replicas)
-        states = await read_topics(admin, [spec.name for spec in specs])
+            created += await answered(lambda: create_missing(admin, specs, replicas))
+        states = await answered(lambda: read_topics(admin, [spec.name for spec in specs]))
     return TopicReport(specs, states, tuple(created), mismatches(specs, states))
+
+
+async def answered(ask: Callable[[], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
+    """Ask until a broker answers: aiokafka asks any that it has heard of, be it down or not, and
+    one broker that is away is no reason not to start.
+
+    Raises:
+        KafkaUnreachable: nobody did in time.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            return await ask()
+        except DOWN as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise KafkaUnreachable(
+                    f"The brokers that could be reached do not answer any more: {error}. See"
+                    " whether they run, and whether their advertised addresses are right."
+                ) from error
+            await asyncio.sleep(0.1)
 
 
 async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, TopicState]:

@@ -50,17 +50,25 @@ class TopicState(NamedTuple):
     config: Mapping[str, str]
 
 
-def topic_specs(names: Mapping[str, str], changelog: str, partitions: int) -> tuple[TopicSpec, ...]:
+def topic_specs(
+    names: Mapping[str, str], changelog: str, partitions: int, horizon_ms: int = CHANGELOG_LAG_MS
+) -> tuple[TopicSpec, ...]:
     """All topics.
 
     Args:
         names: role to topic name, for every role but the changelog.
         changelog: name of the state's changelog.
         partitions: of the events topic, and so of everything that follows its partitions.
+        horizon_ms: how long compacted topics that outputs depend on keep every record.
     """
     named = {**names, "changelog": changelog}
     return tuple(
-        TopicSpec(role, named[role], 1 if role in WHOLE else partitions, config)
+        TopicSpec(
+            role,
+            named[role],
+            1 if role in WHOLE else partitions,
+            {**config, LAG: str(horizon_ms)} if LAG in config else config,
+        )
         for role, config in CONFIGS.items()
     )
 

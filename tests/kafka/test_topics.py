@@ -3,7 +3,15 @@
 import pytest
 
 from stream_app.core.events import TOPICS
-from stream_app.kafka.topics import CONFIGS, TopicState, mismatches, replication, topic_specs
+from stream_app.kafka.topics import (
+    CONFIGS,
+    DAY_MS,
+    LAG,
+    TopicState,
+    mismatches,
+    replication,
+    topic_specs,
+)
 
 NAMES = {role: f"shop.{role}" for role in TOPICS}
 SPECS = topic_specs(NAMES, "shop-state-changelog", 6)
@@ -54,6 +62,14 @@ def test_a_setting_that_loses_data_is_a_sentence(role: str, key: str, given: str
     (sentence,) = mismatches(SPECS, {**GOOD, spec.name: state})
     assert sentence.startswith(f"{spec.name} has {key}={given}: ")
     assert sentence.endswith(f"Set it to {spec.config[key]}.")
+
+
+def test_a_longer_horizon_is_for_all_that_outputs_depend_on() -> None:
+    longer = topic_specs(NAMES, "shop-state-changelog", 6, 2 * DAY_MS)
+    changed = {old.role for old, new in zip(SPECS, longer, strict=True) if old != new}
+    assert changed == {"changelog", "items", "control"}
+    assert all(s.config[LAG] == str(2 * DAY_MS) for s in longer if s.role in changed)
+    assert mismatches(longer, GOOD) == []  # topics that are there keep what they have
 
 
 def test_stricter_settings_will_do() -> None:
