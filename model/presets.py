@@ -18,9 +18,18 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
         # Click sessions by the hundred thousand: what is learned in a few epochs holds for long,
         # and a second training, to choose their number, would double the time.
         "sessions": TrainConfig(epochs=9, input_dropout=0.25, hidden_dropout=0.25),
-        # Long histories without repeats (purchases, ratings): quick to be learned by heart.
+        # Histories without repeats (purchases, ratings): each user's last item is held out, the
+        # number of epochs is fixed, so that what is measured on it was never looked at before.
         "histories": TrainConfig(
-            epochs=30, held_out=0.1, patience=3, input_dropout=0.3, hidden_dropout=0.3
+            net="transformer",
+            epochs=20,
+            leave_one_out=True,
+            patience=0,
+            item_loss="sampled",
+            negatives=1024,
+            input_dropout=0.3,
+            hidden_dropout=0.2,
+            block_dropout=0.3,
         ),
         # Few events: many small steps, chosen on held-out sessions.
         "small": TrainConfig(
@@ -35,6 +44,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 )
 
 SMALL_TARGETS = 150_000
+SMALL_HISTORIES = 20_000
 REPEAT_SHARE = 0.02
 STREAM_HELD_OUT = 0.05
 
@@ -67,17 +77,17 @@ def is_of_histories(traits: LogTraits, spec: ModelSpec) -> bool:
 def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
     """The settings of a preset; of the one that suits the log where ``name`` is ``auto``."""
     if name == AUTO:
-        recipe = PRESETS[suited(traits_of(log, spec))]
+        recipe = PRESETS[suited(traits_of(log, spec), spec)]
         # A log with times is a stream's: its newest sessions calibrate the anomaly scores.
-        is_stream = bool(spec.gap_edges_ms) and recipe.held_out == 0
+        is_stream = bool(spec.gap_edges_ms) and not recipe.holds_out
         return msgspec.structs.replace(recipe, held_out=STREAM_HELD_OUT) if is_stream else recipe
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; choose one of {', '.join([AUTO, *PRESETS])}")
     return PRESETS[name]
 
 
-def suited(traits: LogTraits) -> str:
+def suited(traits: LogTraits, spec: ModelSpec) -> str:
     """The name of the preset that suits a log with these traits."""
-    if traits.item_targets < SMALL_TARGETS:
-        return "small"
-    return "histories" if traits.repeat_share < REPEAT_SHARE else "sessions"
+    if is_of_histories(traits, spec) and traits.item_targets >= SMALL_HISTORIES:
+        return "histories"
+    return "small" if traits.item_targets < SMALL_TARGETS else "sessions"

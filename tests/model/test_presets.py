@@ -6,16 +6,32 @@ from hypothesis import given
 
 from model.config import ConfigError
 from model.log import EventLog
-from model.presets import PRESETS, SMALL_TARGETS, LogTraits, preset_for, suited, traits_of
+from model.presets import (
+    PRESETS,
+    SMALL_HISTORIES,
+    SMALL_TARGETS,
+    LogTraits,
+    preset_for,
+    suited,
+    traits_of,
+)
 from tests.model.logs import learnable_log, log_of, logs, spec_of
 
 SPEC = spec_of()
 
 
 def test_auto_looks_at_size_and_repeats() -> None:
-    assert suited(LogTraits(item_targets=SMALL_TARGETS - 1, repeat_share=0.5)) == "small"
-    assert suited(LogTraits(item_targets=SMALL_TARGETS, repeat_share=0.5)) == "sessions"
-    assert suited(LogTraits(item_targets=SMALL_TARGETS, repeat_share=0.0)) == "histories"
+    users, sessions = spec_of(reset=False), spec_of(reset=True)
+    for targets, share, spec, name in (
+        (SMALL_TARGETS - 1, 0.5, users, "small"),
+        (SMALL_TARGETS, 0.5, users, "sessions"),
+        (SMALL_TARGETS, 0.0, users, "histories"),
+        (SMALL_TARGETS - 1, 0.0, users, "histories"),
+        (SMALL_HISTORIES - 1, 0.0, users, "small"),
+        (SMALL_TARGETS, 0.0, sessions, "sessions"),
+        (SMALL_TARGETS - 1, 0.0, sessions, "small"),
+    ):
+        assert suited(LogTraits(item_targets=targets, repeat_share=share), spec) == name
 
 
 @pytest.mark.parametrize("name", PRESETS)
