@@ -4,10 +4,19 @@ import asyncio
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import BrokerMetadata
 
 from stream_app.core.events import TOPICS
+from stream_app.kafka.cluster import free_ports
 from stream_app.kafka.connection import Connection, KafkaUnreachable, opened
-from stream_app.kafka.topic_admin import TopicError, TopicReport, ensure_topics, read_topics
+from stream_app.kafka.topic_admin import (
+    TopicError,
+    TopicReport,
+    answered,
+    ensure_topics,
+    read_topics,
+)
+from stream_app.kafka.topics import TopicState
 
 pytestmark = pytest.mark.kafka
 
@@ -70,3 +79,30 @@ def test_what_the_cluster_refuses_is_said(kafka: str, topic_prefix: str) -> None
 def test_a_kafka_that_is_not_there_is_said() -> None:
     with pytest.raises(KafkaUnreachable, match=r"No Kafka answers PLAINTEXT at 127\.0\.0\.1:1\."):
         asyncio.run(ensure("127.0.0.1:1", "x", 1))
+
+
+def test_a_broker_that_is_down_does_not_keep_the_others_from_answering(
+    kafka: str, topic_prefix: str
+) -> None:
+    """aiokafka asks any broker that it has heard of, here one that is gone; it learns of others."""
+
+    async def scenario() -> None:
+        connection = Connection((kafka,))
+        async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
+            known, (port,) = admin._client.cluster._brokers, free_ports(1)
+            known[100] = BrokerMetadata(100, "127.0.0.1", port, None)
+            del known[1]
+            tries = 0
+
+            async def ask() -> dict[str, TopicState]:
+                nonlocal tries
+                tries += 1
+                return await read_topics(admin, [])
+
+            assert await answered(ask) == {}
+            assert tries > 1
+            # Where none is, it is said and not waited for.
+            with pytest.raises(KafkaUnreachable, match="advertised"):
+                await answered(lambda: admin._client.send(100, None), seconds=0.3)
+
+    asyncio.run(scenario())
