@@ -160,7 +160,9 @@ def build_log(
             admission = Admission(batch, part, store, engine)
             done = admission.run(done)
             results = advance(admission.steps, store, engine)
-            recorder.record(admission.steps, admission.entries, results.dense)
+            recorder.record(
+                admission.steps, admission.entries, results.dense[: len(admission.steps.row)]
+            )
         store.take_changes()
         progress(len(part))
     return recorder.log()

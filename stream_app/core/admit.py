@@ -10,10 +10,19 @@ from model.spec import Engine, item_hash
 from stream_app.core.batch import BEFORE, EventBatch
 from stream_app.core.calibration import mix
 from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
-from stream_app.core.entries import Entry, Eviction, Expectation, Refusal, SessionEnd, StepAt, Steps
+from stream_app.core.entries import (
+    Entry,
+    Eviction,
+    Expectation,
+    Late,
+    Refusal,
+    SessionEnd,
+    StepAt,
+    Steps,
+)
 from stream_app.core.state import ID_HASH_BITS, ID_HIGH_HASH
 from stream_app.core.store import PartitionStore
-from stream_app.core.window import times_ms
+from stream_app.core.timeline import Seen, Session, Timeline, seen, timeline
 
 EXPIRY_BUCKET_MS = 3_600_000
 # The share of unknown items is judged over the last one to two thousand item events.
@@ -188,47 +197,82 @@ class Admission:
         store.remove(pseudonym)
 
     def _step(self, i: int, click: Click, pseudonym: bytes, row: int, id_hash: int) -> None:
-        store, column = self.store, self.store.columns
-        session_hash = 0 if click.session_id is None else store.event_hash(click.session_id)
+        store, column, steps = self.store, self.store.columns, self.steps
         last_ms, is_first = int(column["last_event_ms"][row]), not column["events_total"][row]
+        session_hash = 0 if click.session_id is None else store.event_hash(click.session_id)
         item = 0 if click.item_id is None else item_hash(click.item_id)
+        if click.at_ms < last_ms and not is_first:
+            late = Seen(click.at_ms, id_hash, item, False, click.session_id is not None)
+            starts, gap_ms, source = self._put_late(row, late, session_hash)
+        else:
+            starts = is_first or self._starts_session(row, click.at_ms, last_ms, session_hash)
+            gap_ms = -1 if is_first else click.at_ms - last_ms
+            if starts:
+                self._start_session(i, click.at_ms, pseudonym, row, session_hash)
+            elif gap_ms >= self._spec.session_gap_ms:
+                column["session_open"][row] = 1  # one by id goes on behind its announced end
+            source = int(column["last_item"][row])
+            column["last_event_ms"][row] = click.at_ms
+            column["session_events"][row] += 1
+            if item:
+                column["last_item"][row] = item
         column["last_offset"][row] = self.batch.offsets[i]
         column["events_total"][row] += 1
-        if is_first or click.at_ms >= last_ms:
-            gap_ms = -1 if is_first else click.at_ms - last_ms
-            source, starts = self._newest(i, click, pseudonym, row, session_hash, gap_ms, item)
-        else:
-            late = Seen(click.at_ms, id_hash, item, False, click.session_id is not None)
-            placed = self._late(row, late, session_hash)
-            source, starts, gap_ms = placed.source_item, placed.starts, placed.gap_ms
-        if starts and self._spec.reset_at_session:
-            gap_ms = -1
-        self._book(i, click, pseudonym, row, id_hash, item)
-        steps = self.steps
-        steps.gap_ms.append(gap_ms)
-        steps.source_item.append(source)
         steps.starts.append(starts)
+        steps.gap_ms.append(-1 if starts and self._spec.reset_at_session else gap_ms)
+        steps.source_item.append(source)
+        self._book(i, click, pseudonym, row, id_hash, item)
+        if row in self._timelines and click.at_ms >= last_ms:
+            self._timelines[row].append(seen(steps, len(steps.row) - 1))
+
+    def _book(
+        self, i: int, click: Click, pseudonym: bytes, row: int, id_hash: int, item: int
+    ) -> None:
+        store, column, steps = self.store, self.store.columns, self.steps
+        pending = self._pending.setdefault(row, [])
+        steps.round.append(len(pending))
+        pending.append(len(steps.row))
+        self.entries.append(StepAt(len(steps.row)))
+        steps.batch_row.append(i)
+        steps.row.append(row)
+        steps.at_ms.append(click.at_ms)
+        steps.dwell_ms.append(-1 if click.dwell_ms is None else click.dwell_ms)
+        steps.position.append(int(column["session_events"][row]))
+        steps.total.append(int(column["events_total"][row]))
+        steps.item.append(self._vocabulary.code(click.item_id))
+        steps.action.append(self._action_codes.get(click.action, 1))
+        steps.item_hash.append(item)
+        steps.id_hash.append(id_hash)
+        steps.fallback.append(self._is_out_of_vocabulary(click, steps.item[-1]))
+        steps.click.append(click)
+        steps.pseudonym.append(pseudonym)
         self._touched.add(row)
         store.touch(pseudonym)
         store.set_timer(pseudonym, row)
 
-    def _newest(
-        self,
-        i: int,
-        click: Click,
-        pseudonym: bytes,
-        row: int,
-        session_hash: int,
-        gap_ms: int,
-        item: int,
-    ) -> tuple[int, bool]:
-        """Move the row on to its newest event; what came before it in its session, and whether it
-        starts one."""
+    def _put_late(self, row: int, late: Seen, session_hash: int) -> tuple[bool, int, int]:
+        """Put an event in behind the user's newest one: whether it starts a session, the time since
+        the event before it, and the item before it in its session. Opens and closes nothing."""
+        column, steps = self.store.columns, self.steps
+        names = ("session_hash", "session_started_ms", "session_events", "last_item")
+        held = Session(*(int(column[name][row]) for name in names))
+        placed = self._timeline(row).place(late, session_hash, held, self._spec.session_gap_ms)
+        for name, value in zip(names, placed.session, strict=True):
+            column[name][row] = value
+        column["sessions_total"][row] = int(column["sessions_total"][row]) + placed.begun
+        pending = self._pending.get(row, [])
+        newest = next((k for k in reversed(pending) if k not in steps.late), -1)
+        steps.late[len(steps.row)] = Late(
+            next_starts=placed.next_starts,
+            newest=newest,
+            newest_ms=int(column["last_event_ms"][row]),
+            newest_item=placed.session.last_item,
+            corrections=1 + sum(k > newest for k in pending),
+        )
+        return placed.starts, placed.gap_ms, placed.source_item
 
     def _starts_session(self, row: int, at_ms: int, last_ms: int, session_hash: int) -> bool:
-        """A late event never starts a session: its own may be over, or another one running."""
-        if at_ms < last_ms:
-            return False
+        """Whether an event that is not late is the first of its session."""
         if session_hash:
             return session_hash != int(self.store.columns["session_hash"][row])
         return at_ms - last_ms >= self._spec.session_gap_ms
@@ -239,6 +283,7 @@ class Admission:
         column = self.store.columns
         if column["session_open"][row]:
             self._end_session(i, pseudonym, row, at_ms)
+        column["session_open"][row] = 1
         column["session_hash"][row] = session_hash
         column["session_started_ms"][row] = at_ms
         column["session_events"][row] = 0

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import islice, pairwise
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,7 +23,8 @@ from stream_app.core.events import (
     Verdict,
 )
 from stream_app.core.judge import Happening, Judge
-from stream_app.core.rounds import Results
+from stream_app.core.newest import keep_newest, newest_of
+from stream_app.core.results import Results
 from stream_app.core.store import PartitionStore
 
 MAX_REJECTED_BYTES = 65_536
@@ -30,6 +32,17 @@ MAX_REJECTED_KEY_BYTES = 1024
 MAX_REJECTED_HEADERS, MAX_HEADER_BYTES, MAX_HEADER_NAME = 32, 1024, 128
 
 _encode = msgspec.json.Encoder().encode
+
+
+class _About(NamedTuple):
+    """What a prediction is about."""
+
+    entry: int  # of the results
+    event_id: str
+    source: Source
+    at_ms: int
+    item: int  # hash of the session's newest item, 0: none
+    revision: int = 0
 
 
 class Decider:
@@ -68,6 +81,7 @@ class Decider:
             elif isinstance(entry, Eviction):
                 self._out.closed_sessions += entry.session is not None
                 self._judge.eviction(entry)
+        keep_newest(self._steps, self._batch, self._store)
 
     def _step(self, k: int) -> None:
         steps, batch = self._steps, self._batch
@@ -80,27 +94,53 @@ class Decider:
         if click.item_id is not None and is_learned:
             self._store.transitions.learn(steps.source_item[k], click.item_id, offset)
         verdict = self._judge.step(k, Happening(i, pseudonym, event_id, source, click.at_ms))
-        prediction = self._prediction(k, event_id, source, verdict)
-        self._out.predictions.append(Record(i, pseudonym.hex().encode(), _encode(prediction)))
+        about = _About(k, event_id, source, click.at_ms, steps.item_hash[k] or steps.source_item[k])
+        self._predict(k, about, verdict)
         self._out.outcomes["predicted"] += 1
+        if k in steps.late:
+            self._out.late += 1
+            self._correct(k)
 
-    def _prediction(self, k: int, event_id: str, source: Source, verdict: Verdict) -> Prediction:
-        names, results = self._spec.actions, self._results
+    def _correct(self, k: int) -> None:
+        """Say anew what the user's newest event leads to, now that late step ``k`` is known."""
+        batch = self._batch
+        newest = newest_of(k, self._steps, batch, self._store)
+        if newest is None:
+            return
+        source = Source(batch.topic, batch.partition, newest.offset)
+        event_id = newest.event_id or f"{batch.topic}-{batch.partition}-{newest.offset}"
+        entry = self._results.left_by(k)
+        about = _About(entry, event_id, source, newest.at_ms, newest.item, newest.revision)
+        self._predict(k, about, self._judge.correction(k))
+        self._out.corrections += 1
+
+    def _predict(self, k: int, about: _About, verdict: Verdict) -> None:
+        """Publish a prediction that step ``k`` gave rise to."""
         fallback: Fallback | None = None
         if self._steps.fallback[k]:
             fallback = "out_of_vocabulary"
         elif self._route.degraded >= 3:
             fallback = "overload"
+        if fallback is not None and about.revision == 0:
+            self._out.fallbacks += 1
+        prediction = self._prediction(self._steps.pseudonym[k], about, verdict, fallback)
+        key = prediction.user.encode()
+        self._out.predictions.append(Record(self._steps.batch_row[k], key, _encode(prediction)))
+
+    def _prediction(
+        self, pseudonym: bytes, about: _About, verdict: Verdict, fallback: Fallback | None
+    ) -> Prediction:
+        names, results, k = self._spec.actions, self._results, about.entry
         return Prediction(
-            event_id=event_id,
-            user=self._steps.pseudonym[k].hex(),
-            source=source,
-            at_ms=self._steps.at_ms[k],
-            revision=0,
+            event_id=about.event_id,
+            user=pseudonym.hex(),
+            source=about.source,
+            at_ms=about.at_ms,
+            revision=about.revision,
             model=self._engine.version,
             arm=self._route.arm,
             as_of=self._route.as_of,
-            items=self._ranked(k) if fallback is None else self._counted(k, fallback),
+            items=self._ranked(k) if fallback is None else self._counted(about, fallback),
             actions=dict(zip(names, self._actions[k], strict=True)),
             cart=_head(float(results.cart[k]), "cart" in names),
             purchase=_head(float(results.purchase[k]), "purchase" in names),
@@ -119,16 +159,14 @@ class Decider:
             pairs = ((code, p) for code, p in pairs if items[code] not in blocked)
         return [RankedItem(items[code], p) for code, p in islice(pairs, most)]
 
-    def _counted(self, k: int, fallback: Fallback) -> list[RankedItem]:
+    def _counted(self, about: _About, fallback: Fallback) -> list[RankedItem]:
         """What followed in the stream itself, counted."""
-        self._out.fallbacks += 1
         record, blocked = self._store.record, self._route.blocked
         if fallback == "out_of_vocabulary" and not record.said_out_of_vocabulary:
             record.said_out_of_vocabulary = True
             self._out.notices.append("out_of_vocabulary")
-        source = self._steps.item_hash[k] or self._steps.source_item[k]
         most = self._most_items
-        ranked = self._store.transitions.rank(source, most + len(blocked))
+        ranked = self._store.transitions.rank(about.item, most + len(blocked))
         kept = [RankedItem(item, round(p, 6)) for item, p in ranked if item not in blocked]
         return kept[:most]
 

@@ -54,6 +54,16 @@ class Eviction(NamedTuple):
 Entry = Refusal | StepAt | SessionEnd | Eviction
 
 
+class Late(NamedTuple):
+    """What pass 1 found of an event that is older than its user's newest one."""
+
+    next_starts: bool  # whether the event behind it in time starts a session, now that it is there
+    newest: int  # step of this pass that is the user's newest event, -1: one of an earlier pass
+    newest_ms: int
+    newest_item: int  # item hash of the session's newest item, the late one counted; 0: none
+    corrections: int  # of the newest event's prediction in this pass, this one counted
+
+
 class Steps(msgspec.Struct):
     """Columns of the accepted events, one entry per step of the model."""
 
@@ -61,11 +71,10 @@ class Steps(msgspec.Struct):
     row: list[int] = []
     round: list[int] = []  # how many events of the same user come before it in this pass
     at_ms: list[int] = []
-    now_ms: list[int] = []  # newest event time of the user
-    gap_ms: list[int] = []  # since the user's newest event before; -1: none that counts
+    gap_ms: list[int] = []  # since the user's event before; -1: none that counts, or late
     dwell_ms: list[int] = []  # -1: unknown
-    position: list[int] = []  # 1-based place in the session
-    total: list[int] = []  # 1-based place in the user's history
+    position: list[int] = []  # events of the session at hand so far
+    total: list[int] = []  # events of the user so far
     starts: list[bool] = []  # first of its session
     item: list[int] = []  # item code
     action: list[int] = []  # action code
@@ -75,3 +84,4 @@ class Steps(msgspec.Struct):
     fallback: list[bool] = []
     click: list[Click] = []
     pseudonym: list[bytes] = []
+    late: dict[int, Late] = {}  # by step, in order

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.spec import ModelSpec, SpecError
-from stream_app.core.state import Rows
+from stream_app.core.state import ACTION_CODE
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -26,6 +26,8 @@ GAP_EDGES_MS: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000, 60_000, 180_000, 
 GAP_EDGES_MS += (3_600_000, 6 * HOUR_MS, DAY_MS, 3 * DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
 _DURATION_EDGES_MS = np.array(GAP_EDGES_MS, np.int64)
 _COUNT_EDGES = np.array((1, 2, 3, 5, 8, 13, 21, 34), np.int64)
+# The feature's value by dwell code.
+_DWELL = np.array([0, *(n / len(GAP_EDGES_MS) for n in range(len(GAP_EDGES_MS) + 1))], np.float32)
 
 _HOUR = np.array([(sin(2 * pi * h / 24), cos(2 * pi * h / 24)) for h in range(24)], np.float32)
 _WEEKDAY = np.array([(sin(2 * pi * d / 7), cos(2 * pi * d / 7)) for d in range(7)], np.float32)
@@ -53,22 +55,29 @@ def gap_codes(gap_ms: npt.NDArray[np.int64], spec: ModelSpec) -> npt.NDArray[np.
     return np.where(gap_ms < 0, 0, codes).astype(np.int32)
 
 
+def dwell_codes(dwell_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Dwell times [B] as the ring keeps them, in 4 bits: 0 where the event names none (negative),
+    else 1 + place among the duration edges."""
+    place = np.searchsorted(_DURATION_EDGES_MS, dwell_ms, side="right")
+    return np.where(dwell_ms < 0, 0, 1 + place).astype(np.uint8)
+
+
 class Moment(msgspec.Struct, frozen=True):
-    """What B events bring to their features besides the ring they were just put into."""
+    """B events, each with the ring that holds it and those before it."""
 
-    place: npt.NDArray[np.intp]  # [B] in the ring
-    times: npt.NDArray[np.int64]  # [B, L] of the ring's events
-    inside: npt.NDArray[np.bool_]  # [B, L] which of them lie in the window, the event itself does
-    at_ms: npt.NDArray[np.int64]  # [B]
-    now_ms: npt.NDArray[np.int64]  # [B] newest event time of the user
-    dwell_ms: npt.NDArray[np.int64]  # [B], negative where the event names none
-    position: npt.NDArray[np.int64]  # [B] 1-based place in the session
+    items: npt.NDArray[np.uint32]  # [B, L] hashes of the ring's items, 0: none
+    marks: npt.NDArray[np.uint8]  # [B, L] action codes with session marks
+    times: npt.NDArray[np.int64]  # [B, L]
+    inside: npt.NDArray[np.bool_]  # [B, L] which lie in the window, the event itself does
+    item: npt.NDArray[np.uint32]  # [B] the event's own hash
+    at_ms: npt.NDArray[np.int64]  # [B] its time
+    dwell: npt.NDArray[np.uint8]  # [B] its dwell code
+    position: npt.NDArray[np.int64]  # [B] 1-based place in its session
 
 
-def dense(spec: ModelSpec, rows: Rows, moment: Moment, burst_ms: int) -> npt.NDArray[np.float32]:
-    """Feature rows [B, len(spec.features)] of events that lie in ``rows`` already; each counts as
-    part of its own window."""
-    out = np.zeros((len(rows), len(spec.features)), np.float32)  # [B, F]
+def dense(spec: ModelSpec, moment: Moment, burst_ms: int) -> npt.NDArray[np.float32]:
+    """Feature rows [B, len(spec.features)]; each event counts as part of its own window."""
+    out = np.zeros((len(moment.at_ms), len(spec.features)), np.float32)  # [B, F]
     if not spec.features:
         return out
     count = moment.inside.sum(axis=1)  # [B], at least 1
@@ -77,10 +86,10 @@ def dense(spec: ModelSpec, rows: Rows, moment: Moment, burst_ms: int) -> npt.NDA
             out[:, column] = _time(name, moment.at_ms)
         elif name.startswith(SHARE_PREFIX):
             action = spec.actions.index(name.removeprefix(SHARE_PREFIX))
-            part = (moment.inside & (rows["ring"]["action"] == action)).sum(axis=1)
-            out[:, column] = _share(part, count)
+            same = (moment.marks & ACTION_CODE) == action
+            out[:, column] = _share((moment.inside & same).sum(axis=1), count)
         else:
-            out[:, column] = _behaviour(name, rows, moment, count, burst_ms)
+            out[:, column] = _behaviour(name, moment, count, burst_ms)
     return out
 
 
@@ -94,24 +103,22 @@ def _time(name: str, at_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
 
 
 def _behaviour(
-    name: str, rows: Rows, moment: Moment, count: npt.NDArray[np.int64], burst_ms: int
+    name: str, moment: Moment, count: npt.NDArray[np.int64], burst_ms: int
 ) -> npt.NDArray[np.float32]:
     inside, times = moment.inside, moment.times
     match name:
         case "dwell":
-            dwell = _scaled(moment.dwell_ms, _DURATION_EDGES_MS)
-            return np.where(moment.dwell_ms < 0, np.float32(0), dwell)
+            return np.asarray(_DWELL[moment.dwell])
         case "interval":
             first = np.where(inside, times, np.int64(1 << 62)).min(axis=1)
             span = np.where(inside, times, 0).max(axis=1) - first
             return _scaled(span // np.maximum(count - 1, 1), _DURATION_EDGES_MS)
         case "burst":
-            recent = inside & (times > moment.now_ms[:, None] - burst_ms)
+            recent = inside & (times > moment.at_ms[:, None] - burst_ms)
             return _scaled(recent.sum(axis=1), _COUNT_EDGES)
         case "repeat_share":
-            item = rows["ring"]["item"]  # [B, L]
-            own = item[np.arange(len(rows)), moment.place][:, None]
-            same = (inside & (item == own) & (own != 0)).sum(axis=1)
+            own = moment.item[:, None]
+            same = (inside & (moment.items == own) & (own != 0)).sum(axis=1)
             return _share(np.maximum(same - 1, 0), count)
         case _:
             return _scaled(moment.position, _COUNT_EDGES)

@@ -17,7 +17,8 @@ from stream_app.core.events import (
     Source,
     Verdict,
 )
-from stream_app.core.rounds import Results, likeliest_actions
+from stream_app.core.memory import likeliest_actions
+from stream_app.core.results import Results
 from stream_app.core.store import PartitionStore
 
 # A part of the surprise below this share explains nothing.
@@ -83,6 +84,17 @@ class Judge:
         state = "anomalous" if p_value <= config.alert_rate else "normal"
         return Verdict(state, round(score, 4), round(p_value, 6))
 
+    def correction(self, k: int) -> Verdict:
+        """The verdict on the newest event behind late step ``k``, anew. It is only told: that event
+        has had its alert, and its score was learned."""
+        score = self._scores[self._results.left_by(k)]
+        reservoir, rate = self._store.reservoirs["surprise"], self._store.config.alert_rate
+        if self._steps.fallback[k] or not alerts.calibrated(len(reservoir), rate):
+            return Verdict("uncalibrated", round(score, 4))
+        p_value = reservoir.p_value(score)
+        state: Literal["anomalous", "normal"] = "anomalous" if p_value <= rate else "normal"
+        return Verdict(state, round(score, 4), round(p_value, 6))
+
     def session_end(self, end: SessionEnd) -> None:
         """Score a session's close, since what is missing shows only there, and end its alert."""
         where = self._place("close", end.batch_row, end.pseudonym, end.offset, end.at_ms)
@@ -114,7 +126,7 @@ class Judge:
             return
         surprise = end.surprise
         if end.previous >= 0:
-            surprise = float(self._results.close_surprise[end.previous])
+            surprise = float(self._results.close_surprise[self._results.left_by(end.previous)])
         reservoir, rate = store.reservoirs["session_close"], store.config.alert_rate
         p_value = reservoir.p_value(surprise)
         if alerts.calibrated(len(reservoir), rate) and p_value <= rate:
@@ -179,7 +191,8 @@ class Judge:
     def _close_reason(self, end: SessionEnd, surprise: float) -> AlertReason:
         codes, logps = end.expected.actions, end.expected.logps
         if end.previous >= 0:
-            row = self._results.action_logp[end.previous : end.previous + 1]
+            left = self._results.left_by(end.previous)
+            row = self._results.action_logp[left : left + 1]
             codes = likeliest_actions(row)[0].tolist()
             logps = row[0].astype("float16")[codes].tolist()
         names = self._engine.spec.actions

@@ -99,6 +99,12 @@ def flows(draw: st.DrawFn, max_size: int = 50, items: int = 12) -> list[bytes | 
     return values
 
 
+def in_time(values: Sequence[bytes | None]) -> list[bytes | None]:
+    """The messages of a stream in the order of their event time: nothing is late."""
+    messages = [value for value in values if value is not None and value.startswith(b"{")]
+    return [*sorted(messages, key=lambda value: int(json.loads(value)["timestamp"]))]
+
+
 def hostile(count: int, seed: int) -> list[bytes]:
     """Messages that are no clicks: noise, huge, deep, of wrong types, in other encodings, cut."""
     rng = np.random.default_rng(seed)

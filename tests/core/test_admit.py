@@ -1,6 +1,7 @@
 """Pass 1 equals a slow and plain reading of the rules, record by record."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -36,7 +37,6 @@ class Step(NamedTuple):
     batch_row: int
     user: bytes
     at_ms: int
-    now_ms: int
     gap_ms: int
     dwell_ms: int
     position: int
@@ -67,9 +67,18 @@ class Gone(NamedTuple):
 Happened = Step | End | Gone | tuple[int, str]
 
 
+@dataclass
+class Kept:
+    at_ms: int
+    event_id: str | None
+    session: str | None
+    item: int
+    starts: bool = False
+
+
 class User:
     def __init__(self) -> None:
-        self.ring: list[tuple[int, str | None]] = []  # event time, event id
+        self.ring: list[Kept] = []  # in the order of time
         self.total = self.session_events = 0
         self.last_ms, self.last_offset = 0, -1
         self.session: str | None = None
@@ -101,12 +110,14 @@ class Plain:
 
     def click(self, click: Click) -> None:
         user = self.users.get(click.user_id)
-        if user is not None and click.event_id in [name for _, name in user.ring if name]:
+        if user is not None and click.event_id in [
+            name for name in (kept.event_id for kept in user.ring) if name
+        ]:
             self.duplicates += 1
             return
         is_late = self.watermark - click.at_ms > self.config.allowed_lateness_ms
         if user is not None and len(user.ring) == self.spec.ring_length:
-            is_late |= click.at_ms < min(at for at, _ in user.ring)
+            is_late |= click.at_ms < min(kept.at_ms for kept in user.ring)
         if is_late:
             self.found.append((self.i, "late"))
             return
@@ -149,21 +160,16 @@ class Plain:
         )
 
     def step(self, click: Click, user: User) -> None:
-        is_first, gap_ms = user.total == 0, click.at_ms - user.last_ms
-        starts = is_first or (gap_ms >= 0 and self.is_another_session(click, user, gap_ms))
-        if starts:
-            if user.is_open:
-                self.end(click.user_id, click.at_ms)
-            user.session, user.session_events, user.last_item = click.session_id, 0, 0
-        counts = is_first or (starts and self.spec.reset_at_session)
-        now_ms = click.at_ms if is_first else max(user.last_ms, click.at_ms)
-        source = user.last_item
-        user.last_ms, user.last_offset, user.is_open = now_ms, self.i, True
-        user.total, user.session_events = user.total + 1, user.session_events + 1
-        user.ring = [*user.ring, (click.at_ms, click.event_id)][-self.spec.ring_length :]
+        item = 0 if click.item_id is None else item_hash(click.item_id)
+        kept = Kept(click.at_ms, click.event_id, click.session_id, item)
+        if user.total and click.at_ms < user.last_ms:
+            gap_ms, source = self.put_late(kept, user)
+        else:
+            gap_ms, source = self.put_newest(click, kept, user)
+        user.ring = user.ring[-self.spec.ring_length :]
+        user.last_offset, user.total = self.i, user.total + 1
         code = self.vocabulary.code(click.item_id)
         if click.item_id is not None:
-            user.last_item = item_hash(click.item_id)
             self.count(code < self.spec.item_count)
         names = self.spec.actions
         self.found.append(
@@ -171,18 +177,71 @@ class Plain:
                 self.i,
                 self.pseudonym(click.user_id),
                 click.at_ms,
-                now_ms,
-                -1 if counts else max(gap_ms, 0),
+                -1 if kept.starts and self.spec.reset_at_session else gap_ms,
                 -1 if click.dwell_ms is None else click.dwell_ms,
                 user.session_events,
                 user.total,
-                starts,
+                kept.starts,
                 code,
                 names.index(click.action) if click.action in names else 1,
                 source,
                 self.unfamiliar,
             )
         )
+
+    def put_newest(self, click: Click, kept: Kept, user: User) -> tuple[int, int]:
+        gap_ms = click.at_ms - user.last_ms if user.total else -1
+        kept.starts = not user.total or self.is_another_session(click, user, gap_ms)
+        if kept.starts:
+            if user.is_open:
+                self.end(click.user_id, click.at_ms)
+            user.session, user.session_events, user.last_item = click.session_id, 0, 0
+        user.is_open |= kept.starts or gap_ms >= self.spec.session_gap_ms
+        source = user.last_item
+        user.last_ms, user.last_item = click.at_ms, kept.item or user.last_item
+        user.session_events += 1
+        user.ring.append(kept)
+        return gap_ms, source
+
+    def put_late(self, kept: Kept, user: User) -> tuple[int, int]:
+        """At its place in time. Sessions by gap are told anew; the id of the session at hand is
+        known, those of earlier ones are not."""
+        earlier = [other for other in user.ring if other.at_ms <= kept.at_ms]
+        behind, *later = user.ring[len(earlier) :]
+        pause_ms = kept.at_ms - earlier[-1].at_ms if earlier else -1
+        in_last = not any(other.starts for other in later)
+        if not earlier:
+            kept.starts = True
+        elif kept.session and in_last and not behind.starts:
+            kept.starts = kept.session != user.session
+        elif kept.session and in_last and kept.session == user.session:
+            kept.starts = True
+        else:
+            kept.starts = pause_ms >= self.spec.session_gap_ms
+        if behind.session is None:
+            behind.starts = behind.at_ms - kept.at_ms >= self.spec.session_gap_ms
+        elif kept.starts and in_last:
+            behind.starts = kept.session != user.session
+        before = self.last_session(earlier)
+        source = 0 if kept.starts else self.last_item(before, 0)
+        user.ring = [*earlier, kept, behind, *later]
+        ring = user.ring[-self.spec.ring_length :]
+        session = self.last_session(ring)
+        if session[0].starts:
+            user.session_events = len(session)
+            user.session = kept.session if session[0] is kept else user.session
+            user.last_item = self.last_item(session, 0)
+        else:
+            user.session_events = max(user.session_events + 1, len(ring))
+            user.last_item = self.last_item(session, user.last_item)
+        return pause_ms, source
+
+    def last_session(self, ring: list[Kept]) -> list[Kept]:
+        starts = [n for n, kept in enumerate(ring) if kept.starts]
+        return ring[starts[-1] :] if starts else ring
+
+    def last_item(self, session: list[Kept], default: int) -> int:
+        return next((kept.item for kept in reversed(session) if kept.item), default)
 
     def is_another_session(self, click: Click, user: User, gap_ms: int) -> bool:
         if click.session_id is not None:

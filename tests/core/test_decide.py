@@ -18,13 +18,15 @@ from stream_app.core.decide import MAX_REJECTED_BYTES, rejected_record
 from stream_app.core.events import Anomaly, Prediction, RejectedRecord
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
-from tests.core.streams import CONFIG, START_MS, TOPIC, event_batch, played, records
+from tests.core.streams import CONFIG, START_MS, TOPIC, event_batch, flows, played, records
 
 Make = Callable[..., OnnxEngine]
 RELAXED = settings(
     deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-STREAMS: st.SearchStrategy[list[bytes | None]] = st.lists(records(), max_size=80)
+STREAMS: st.SearchStrategy[list[bytes | None]] = st.one_of(
+    st.lists(records(), max_size=80), flows()
+)
 
 
 def play_all(
@@ -41,11 +43,18 @@ def test_predictions_are_sound(values: list[bytes | None], tiny_engine_with: Mak
     engine = tiny_engine_with()
     spec, route = engine.spec, Route(engine.version, "shadow", 17)
     out = play_all(values, engine, route)
-    last_row = -1
+    last_row, newest = -1, dict[str, Prediction]()
     for record in out.predictions:
         prediction = msgspec.json.decode(record.value, type=Prediction)  # probabilities: 0 to 1
         assert msgspec.json.encode(prediction) == record.value
+        if prediction.revision > 0:
+            assert record.row == last_row
+            assert_corrects(prediction, newest[prediction.user])
+            newest[prediction.user] = prediction
+            continue
         assert record.row == prediction.source.offset > last_row
+        if prediction.user not in newest or prediction.at_ms >= newest[prediction.user].at_ms:
+            newest[prediction.user] = prediction
         assert record.key == prediction.user.encode()
         assert len(bytes.fromhex(prediction.user)) == 16
         assert (prediction.source.topic, prediction.source.partition) == (TOPIC, 0)
@@ -54,7 +63,6 @@ def test_predictions_are_sound(values: list[bytes | None], tiny_engine_with: Mak
             "shadow",
             17,
         )
-        assert prediction.revision == 0
         event = msgspec.json.decode(values[record.row] or b"")
         default = f"{TOPIC}-0-{prediction.source.offset}"
         assert prediction.event_id == event.get("event_id", default)
@@ -72,13 +80,23 @@ def test_predictions_are_sound(values: list[bytes | None], tiny_engine_with: Mak
         last_row = record.row
 
 
+def assert_corrects(correction: Prediction, newest: Prediction) -> None:
+    """A correction is about its user's newest event."""
+    assert correction.revision == newest.revision + 1
+    for name in ("event_id", "user", "source", "at_ms", "model", "arm", "as_of"):
+        assert getattr(correction, name) == getattr(newest, name)
+
+
 @RELAXED
 @given(values=STREAMS)
 def test_counts_are_those_of_the_records(
     values: list[bytes | None], tiny_engine_with: Make
 ) -> None:
     out = play_all(values, tiny_engine_with())
-    assert out.outcomes["predicted"] == len(out.predictions)
+    predictions = [msgspec.json.decode(r.value, type=Prediction) for r in out.predictions]
+    first = [prediction for prediction in predictions if prediction.revision == 0]
+    assert out.outcomes["predicted"] == len(first) == len(predictions) - out.corrections
+    assert out.late == out.corrections
     assert out.outcomes["rejected"] == len(out.rejected)
     letters = [msgspec.json.decode(record.value, type=RejectedRecord) for record in out.rejected]
     assert out.reject_reasons == Counter(letter.reason for letter in letters)
@@ -86,8 +104,7 @@ def test_counts_are_those_of_the_records(
     assert out.flags == Counter(alert.kind for alert in alerts if alert.phase == "open")
     for kept in (out.predictions, out.anomalies, out.rejected):
         assert [record.row for record in kept] == sorted(record.row for record in kept)
-    fallbacks = [p for p in out.predictions if b'"fallback":"out_of_vocabulary"' in p.value]
-    assert out.fallbacks == len(fallbacks)
+    assert out.fallbacks == sum(prediction.fallback is not None for prediction in first)
 
 
 def test_what_training_never_saw_is_not_predicted(tiny_engine_with: Make) -> None:

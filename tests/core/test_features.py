@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.spec import ModelSpec, SpecError
 from stream_app.core import features, window
-from stream_app.core.state import Rows, row_dtype
+from stream_app.core.state import DWELL_SHIFT, STARTS_SESSION, Rows, row_dtype
 from tests.core.streams import START_MS
 from tests.tiny_model import ACTIONS
 
@@ -58,7 +58,7 @@ class Event(NamedTuple):
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
-    moves = st.one_of(st.integers(-5_000, 30_000), st.sampled_from([0, 10_000, 600_000, 10**9]))
+    moves = st.one_of(st.integers(0, 30_000), st.sampled_from([0, 10_000, 600_000, 10**9]))
     rows = st.tuples(
         moves,
         st.integers(0, 3),
@@ -68,8 +68,8 @@ def histories(draw: st.DrawFn) -> list[Event]:
     )
     newest, events = START_MS + draw(st.integers(0, 10**9)), []
     for move, *rest in draw(st.lists(rows, min_size=1, max_size=12)):
-        events.append(Event(newest + move, *rest))
-        newest = max(newest, newest + move)
+        newest += move
+        events.append(Event(newest, *rest))
     return events
 
 
@@ -79,9 +79,8 @@ def share_below(value: int, edges: Sequence[int]) -> np.float32:
 
 def slow(events: list[Event]) -> list[np.float32]:
     """The last event's features, from the list of all events."""
-    event, now_ms = events[-1], max(event.at_ms for event in events)
-    kept = events[-SPEC.ring_length :]
-    inside = [e for e in kept[:-1] if now_ms - SPEC.window_ms < e.at_ms <= now_ms] + [event]
+    event, now_ms = events[-1], events[-1].at_ms
+    inside = [e for e in events[-SPEC.ring_length :] if now_ms - SPEC.window_ms < e.at_ms]
     n, times = len(inside), [e.at_ms for e in inside]
     hour, weekday = event.at_ms // 3_600_000 % 24, (event.at_ms // 86_400_000 + 3) % 7
     values = {
@@ -109,28 +108,28 @@ def dense(histories: list[list[Event]]) -> npt.NDArray[np.float32]:
     for lane, events in enumerate(histories):
         for event in events:
             one = rows[lane : lane + 1]
-            place[lane] = window.insert(
-                one,
+            arrivals = window.Arrivals(
                 np.array([event.at_ms], np.int64),
                 np.array([event.item], np.uint32),
-                np.array([event.action], np.uint8),
+                np.array([event.action | STARTS_SESSION], np.uint8),
                 np.array([1], np.uint64),
-            )[0]
-    now_ms = np.array([max(e.at_ms for e in events) for events in histories], np.int64)
-    times = window.times_ms(rows)
-    inside = window.within(times, window.used(rows), now_ms, SPEC.window_ms)
-    inside[np.arange(len(rows)), place] = True
+                features.dwell_codes(np.array([event.dwell_ms], np.int64)),
+            )
+            place[lane] = window.insert(one, arrivals)[0]
     last = [events[-1] for events in histories]
+    at_ms = np.array([event.at_ms for event in last], np.int64)
+    times, ring = window.times_ms(rows), rows["ring"]
     moment = features.Moment(
-        place,
-        times,
-        inside,
-        np.array([e.at_ms for e in last], np.int64),
-        now_ms,
-        np.array([e.dwell_ms for e in last], np.int64),
-        np.array([e.position for e in last], np.int64),
+        items=ring["item"],
+        marks=ring["action"],
+        times=times,
+        inside=window.within(times, window.used(rows), at_ms, SPEC.window_ms),
+        item=np.array([event.item for event in last], np.uint32),
+        at_ms=at_ms,
+        dwell=ring["id_high"][np.arange(len(rows)), place] >> DWELL_SHIFT,
+        position=np.array([event.position for event in last], np.int64),
     )
-    return features.dense(SPEC, rows, moment, BURST_MS)
+    return features.dense(SPEC, moment, BURST_MS)
 
 
 @LAW

@@ -1,4 +1,4 @@
-"""Pass 2 equals a user's events fed to the engine one after the other."""
+"""Pass 2 equals a user's events fed to the engine one after the other; late ones: test_refold."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,10 +15,12 @@ from stream_app.core import features
 from stream_app.core.admit import Admission
 from stream_app.core.config import CoreConfig
 from stream_app.core.entries import Steps
-from stream_app.core.rounds import Results, advance, likeliest_actions
+from stream_app.core.memory import likeliest_actions
+from stream_app.core.results import Results
+from stream_app.core.rounds import advance
 from stream_app.core.state import EXPECTED, NO_ACTION
 from stream_app.core.store import PartitionStore
-from tests.core.streams import KEY, START_MS, clicks, event_batch, flows
+from tests.core.streams import KEY, START_MS, clicks, event_batch, flows, in_time
 from tests.tiny_model import ACTIONS
 
 Make = Callable[..., OnnxEngine]
@@ -63,7 +65,7 @@ class Person:
         self.window: list[tuple[int, float]] = []
         self.last: Advance | None = None
 
-    def step(self, tokens: Tokens, at_ms: int, now_ms: int, starts: bool) -> tuple[Advance, float]:
+    def step(self, tokens: Tokens, at_ms: int, starts: bool) -> tuple[Advance, float]:
         spec = self.engine.spec
         if starts and spec.reset_at_session:
             self.memory, self.last = self.engine.initial(1), None
@@ -75,7 +77,7 @@ class Person:
         inside = [
             s
             for at, s in self.window[1 - spec.ring_length :]
-            if now_ms - spec.window_ms < at <= now_ms
+            if at_ms - spec.window_ms < at <= at_ms
         ]
         self.window.append((at_ms, surprise))
         return made, max([*inside, surprise])
@@ -97,7 +99,7 @@ def test_rounds_are_one_event_after_the_other(
     engine = tiny_engine_with(
         features=FEATURES, ring_length=5, reset_at_session=reset, window_ms=3_600_000
     )
-    people: dict[bytes, Person] = {}
+    people, values = dict[bytes, Person](), in_time(values)
     for steps, results, _ in passes(values, [cut for cut in cuts if cut < len(values)], engine):
         gaps = features.gap_codes(np.array(steps.gap_ms, np.int64), engine.spec)
         for k in range(len(steps.row)):
@@ -110,7 +112,7 @@ def test_rounds_are_one_event_after_the_other(
             )
             starts = steps.starts[k]
             expected = None if starts and reset else person.last
-            made, score = person.step(tokens, steps.at_ms[k], steps.now_ms[k], starts)
+            made, score = person.step(tokens, steps.at_ms[k], starts)
             assert_same(made, results, k)
             assert results.score[k] == score
             assert_expected(expected, results, k)
@@ -152,7 +154,7 @@ def assert_rows(people: dict[bytes, Person], store: PartitionStore) -> None:
         assert held == sorted(s for _, s in person.window[-store.spec.ring_length :])
 
 
-def test_an_event_older_than_the_window_is_still_the_event_at_hand(tiny_engine_with: Make) -> None:
+def test_a_late_event_is_judged_in_the_window_that_ends_with_it(tiny_engine_with: Make) -> None:
     engine = tiny_engine_with(features=FEATURES, window_ms=3_600_000)
     kinds = [("view", 0), ("view", 2 * 3_600_000), ("cart", 1)]
     values: list[bytes | None] = [
@@ -161,7 +163,10 @@ def test_an_event_older_than_the_window_is_still_the_event_at_hand(tiny_engine_w
     ]
     ((_, results, _),) = passes(values, [], engine)
     own = np.float16(results.item_surprise[2] + results.action_surprise[2])
-    assert results.score[2] == max(results.score[1], own)
+    assert results.score[2] == max(results.score[0], own)
+    after = results.left_by(2)
+    again = np.float16(results.item_surprise[after] + results.action_surprise[after])
+    assert results.score[after] == again  # two hours later nothing else is in the window
     dense = dict(zip(FEATURES, results.dense[2].tolist(), strict=True))
     assert (dense["share_cart"], dense["share_view"]) == (0.5, 0.5)
 
@@ -174,7 +179,7 @@ def test_the_anchor_is_the_memory_of_half_a_ring_ago_at_most(
     engine = tiny_engine_with(ring_length=6)
     store = PartitionStore(0, engine, CONFIG)
     half, memories = 3, dict[tuple[bytes, int], bytes]()
-    for offset, value in enumerate(values):
+    for offset, value in enumerate(in_time(values)):
         batch = event_batch([value], offset)
         cleaned = [store.read(None, value, -1)]
         admission = Admission(batch, cleaned, store, engine)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.spec import ModelSpec
 from stream_app.core import window
-from stream_app.core.state import Rows, row_dtype
+from stream_app.core.state import ID_HIGH_HASH, Rows, row_dtype
 from tests.core.streams import START_MS
 
 SPEC = ModelSpec(name="w", item_count=3, top_k=2, hidden_width=2, ring_length=5)
@@ -52,10 +52,13 @@ def put(rows: Rows, puts: list[Put]) -> list[int]:
     """One event into each row."""
     place = window.insert(
         rows,
-        np.array([p.at_ms for p in puts], np.int64),
-        np.array([p.item for p in puts], np.uint32),
-        np.array([p.action for p in puts], np.uint8),
-        np.array([p.id_hash for p in puts], np.uint64),
+        window.Arrivals(
+            np.array([p.at_ms for p in puts], np.int64),
+            np.array([p.item for p in puts], np.uint32),
+            np.array([p.action for p in puts], np.uint8),
+            np.array([p.id_hash for p in puts], np.uint64),
+            np.array([p.id_hash % 16 for p in puts], np.uint8),
+        ),
     )
     return [int(n) for n in place]
 
@@ -72,7 +75,7 @@ def ring(rows: Rows, lane: int = 0) -> list[Put]:
             int(times[place]),
             int(entry["item"]),
             int(entry["action"]),
-            int(entry["id_low"]) | int(entry["id_high"]) << 32,
+            int(entry["id_low"]) | (int(entry["id_high"]) & ID_HIGH_HASH) << 32,
         )
         for place, entry in zip(places, entries, strict=True)
     ]

@@ -1,0 +1,70 @@
+"""Users' newest events by event time: what a correction is a second prediction of.
+
+A row keeps the id, the offset and the revision of its user's newest event, since the record itself
+may be long gone when a late event changes what was said of it.
+"""
+
+from typing import NamedTuple
+
+from stream_app.core.batch import EventBatch
+from stream_app.core.entries import Steps
+from stream_app.core.state import EVENT_ID_BYTES, read_event_id, stored_event_id
+from stream_app.core.store import PartitionStore
+
+_LAST_REVISION = (1 << 16) - 1
+
+
+class Newest(NamedTuple):
+    event_id: str | None  # None: it came without one
+    offset: int
+    at_ms: int
+    item: int  # hash of its session's newest item, 0: none
+    revision: int  # of its corrected prediction
+
+
+def newest_of(k: int, steps: Steps, batch: EventBatch, store: PartitionStore) -> Newest | None:
+    """The event that late step ``k`` corrects; None where an older state format did not keep it.
+
+    Asks rows as they are before ``keep_newest`` of this pass.
+    """
+    late, row, column = steps.late[k], steps.row[k], store.columns
+    if late.newest >= 0:
+        offset, before = batch.offsets[steps.batch_row[late.newest]], 0
+        event_id = steps.click[late.newest].event_id
+    else:
+        offset, before = int(column["newest_offset"][row]), int(column["revision"][row])
+        tail = store.long_ids.get(steps.pseudonym[k], b"")
+        event_id = read_event_id(bytes(column["event_id"][row]), tail)
+    if offset < 0:
+        return None
+    revision = min(before + late.corrections, _LAST_REVISION)
+    return Newest(event_id, offset, late.newest_ms, late.newest_item, revision)
+
+
+def keep_newest(steps: Steps, batch: EventBatch, store: PartitionStore) -> None:
+    """Write into the rows what this pass made their newest events."""
+    if not steps.row:
+        return
+    # By row its last step that is not late: later ones take the place of earlier ones.
+    newest = {row: k for k, row in enumerate(steps.row) if k not in steps.late}
+    rows, column = list(newest), store.columns
+    ids = [steps.click[k].event_id for k in newest.values()]
+    column["newest_offset"][rows] = [batch.offsets[steps.batch_row[k]] for k in newest.values()]
+    column["revision"][rows] = 0
+    _keep_ids(rows, ids, store)
+    corrected = {steps.row[k]: late for k, late in steps.late.items()}
+    for row, late in corrected.items():
+        if late.newest == newest.get(row, -1):
+            revision = int(column["revision"][row]) + late.corrections
+            column["revision"][row] = min(revision, _LAST_REVISION)
+
+
+def _keep_ids(rows: list[int], ids: list[str | None], store: PartitionStore) -> None:
+    held = [(event_id or "").encode() for event_id in ids]
+    if store.long_ids or any(len(name) > EVENT_ID_BYTES or name[-1:] == b"\0" for name in held):
+        for n, (row, event_id) in enumerate(zip(rows, ids, strict=True)):
+            held[n], tail = stored_event_id(event_id)
+            store.long_ids.pop(store.pseudonyms[row], None)
+            if tail:
+                store.long_ids[store.pseudonyms[row]] = tail
+    store.columns["event_id"][rows] = held
