@@ -32,7 +32,7 @@ from tests.tiny_model import tiny_spec, write_tiny_model
 
 pytestmark = pytest.mark.kafka
 
-EVENTS, PARTITIONS, SEED = 500, 2, 5
+EVENTS, PARTITIONS, SEED = 320, 2, 5
 MINUTE_MS = 60_000
 
 
@@ -151,7 +151,7 @@ def name_of(output: Mapping[str, Any]) -> str:
 
 def test_any_prediction_is_made_again_to_the_byte(shop: Shop) -> None:
     first = [row for row in shop.predictions if row["revision"] == 0]
-    for row in [*some(first, 5), first[0], first[-1]]:
+    for row in [*some(first, 2), first[0], first[-1]]:
         told = shop.told("--event", row["event_id"])
         assert told["identical"] is True
         assert told["differences"] == []
@@ -170,7 +170,7 @@ def test_any_prediction_is_made_again_to_the_byte(shop: Shop) -> None:
 
 def test_corrections_are_made_again(shop: Shop) -> None:
     later = [row for row in shop.predictions if row["revision"] > 0]
-    for row in some(later, 3):
+    for row in some(later, 2):
         told = shop.told("--event", row["event_id"], "--revision", str(row["revision"]))
         assert told["identical"] is True
         assert row in told["published"]["predictions"]
@@ -183,7 +183,7 @@ def test_any_phase_of_an_alert_is_made_again(shop: Shop, phase: str) -> None:
     kinds = {kind: [row for row in alerts if row["kind"] == kind] for kind in
              ({row["kind"] for row in alerts})}  # fmt: skip
     for rows in kinds.values():
-        for row in some(rows, 2):
+        for row in some(rows, 1):
             told = shop.told("--alert", row["alert_id"], "--phase", phase)
             assert told["identical"] is True
             assert any(
