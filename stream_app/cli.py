@@ -40,6 +40,7 @@ COMMANDS: dict[str, Listed] = {
     "train": Listed("Train a model on click files.", MODEL),
     "evaluate": Listed("Measure a model on click files it has not seen.", MODEL),
     "export": Listed("Turn a trained model into the graph that the worker serves.", MODEL),
+    "models": Listed("Keep model versions in a folder, and say which one answers.", MODEL),
     "config": Listed("Show the settings in force and where each comes from.", CONTRACT),
     "schemas": Listed("Write or check the JSON Schemas of all topics.", CONTRACT),
 }
