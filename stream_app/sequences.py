@@ -4,6 +4,7 @@ The core runs over the log with an engine that answers nothing, so what training
 serving will compute: the same cleaning, sessions, windows and features.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Literal
@@ -34,6 +35,7 @@ from stream_app.profile import LogProfile
 
 BATCH_EVENTS = 8192
 MAX_ACTIONS = 32
+_FLOAT = re.compile(r"[+-]?\d*\.\d+(?:e[+-]?\d+)?")
 # A file's own order and clock decide nothing here: it was sorted, and is replayed at once.
 _LATENESS_MS = 86_400_000
 
@@ -107,6 +109,13 @@ def shape(profile: LogProfile, config: ShapeConfig) -> tuple[ModelSpec, tuple[st
             f"the log has {profile.clicks} clicks on {len(items)} items (seen at least "
             f"{config.min_item_count} times) and {profile.rejected} rejected rows; a next-item "
             "model needs at least 2 items. Check the column names (--map) and the time unit."
+        )
+    if all(_FLOAT.fullmatch(item) for item in items):
+        raise LogError(
+            f"all {len(items)} item ids are fractional numbers, such as {items[0]!r}: ids that an "
+            "export turned into floats, which the stream's own ids will not match, or a column "
+            "that is no id. Write them as whole numbers or text (in pandas "
+            '.astype("Int64").astype(str)), or name another column with --map.'
         )
     common = [name for name, _ in profile.actions.most_common(MAX_ACTIONS)]
     actions = RESERVED_ACTIONS + tuple(sorted(set(common) - set(RESERVED_ACTIONS)))

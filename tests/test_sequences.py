@@ -253,3 +253,11 @@ def test_a_log_of_a_file_gives_a_spec_and_a_log() -> None:
     log = build_log(events, spec, items, LOG_CONFIG)
     assert log.events == 40
     assert log.dense.shape == (40, len(spec.features))
+
+
+def test_ids_that_became_floats_are_refused_with_what_to_do() -> None:
+    floats = LogProfile(items=Counter({"4.0": 3, "17.0": 1}), actions=Counter({"view": 4}))
+    with pytest.raises(LogError, match=r"all 2 item ids are fractional numbers, such as '4\.0'"):
+        shape(floats, ShapeConfig())
+    mixed = LogProfile(items=Counter({"4.0": 3, "v1": 1}), actions=Counter({"view": 4}))
+    assert shape(mixed, ShapeConfig())[1] == ("4.0", "v1")
