@@ -22,6 +22,7 @@ from stream_app.core.entries import (
 )
 from stream_app.core.state import ID_HASH_BITS, ID_HIGH_HASH
 from stream_app.core.store import PartitionStore
+from stream_app.core.swap import Counted
 from stream_app.core.timeline import Seen, Session, Timeline, seen, timeline
 
 EXPIRY_BUCKET_MS = 3_600_000
@@ -45,6 +46,7 @@ class Admission:
         self._action_codes = {name: code for code, name in enumerate(engine.spec.actions)}
         self._pending: dict[int, list[int]] = {}  # row -> its steps of this pass
         self._timelines: dict[int, Timeline] = {}  # rows that something came late for
+        self.stale: dict[int, Counted] = {}  # rows to rebuild before the steps of this pass
         self._touched: set[int] = set()  # rows that entries of this pass refer to
 
     def run(self, start: int) -> int:
@@ -174,7 +176,7 @@ class Admission:
                 column["expected_action"][row].tolist(),
                 column["expected_action_logp"][row].tolist(),
             ),
-            store.record.out_of_vocabulary,
+            store.record.out_of_vocabulary or (pending is None and store.is_stale(row)),
         )
 
     def erase(self, pseudonym: bytes) -> bool:
@@ -198,6 +200,9 @@ class Admission:
 
     def _step(self, i: int, click: Click, pseudonym: bytes, row: int, id_hash: int) -> None:
         store, column, steps = self.store, self.store.columns, self.steps
+        if store.stale_users and row not in self._pending and store.is_stale(row):
+            counts = int(column["events_total"][row]), int(column["session_events"][row])
+            self.stale[row] = Counted(*counts)
         last_ms, is_first = int(column["last_event_ms"][row]), not column["events_total"][row]
         session_hash = 0 if click.session_id is None else store.event_hash(click.session_id)
         item = 0 if click.item_id is None else item_hash(click.item_id)

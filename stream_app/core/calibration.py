@@ -67,6 +67,10 @@ class Reservoir:
         self._changed.clear()
         return [(block, self._packed(block)) for block in blocks]
 
+    def change_all(self) -> None:
+        """Have every block taken as changed."""
+        self._changed.update(block for block, _ in self.records())
+
     def records(self) -> list[tuple[int, bytes]]:
         """(block, float32 bytes) of all blocks."""
         return [(block, self._packed(block)) for block in range(-(-len(self._slots) // BLOCK))]

@@ -13,6 +13,7 @@ from stream_app.core.batch import EventBatch, OutputBatch, Route
 from stream_app.core.decide import Decider
 from stream_app.core.rounds import advance
 from stream_app.core.store import PartitionStore
+from stream_app.core.swap import rebuild_stale
 
 Stage = Literal["decode", "admit", "advance", "decide"]
 Mark = Callable[[Stage], None]
@@ -42,7 +43,21 @@ def play(
     """
     following = route if next_route is None else next_route
     store.check_route(route)
-    _refuse_unready(route, following)
+    _check_offsets(batch, store)
+    engine, successor = _engines(batch, engines, route, following)
+    out = OutputBatch()
+    if engine is not None:
+        store.serve(engine)
+        _erase(batch, store, engine, route, out)
+        _play(batch, store, engine, route, out, mark)
+    if successor is not None:
+        store.swap(successor)
+        out.notices.append("model_swapped")
+    _settle(batch, store, following, out)
+    return out
+
+
+def _check_offsets(batch: EventBatch, store: PartitionStore) -> None:
     if batch.offsets and batch.offsets[0] < store.next_offset:
         raise ValueError(
             f"partition {batch.partition}: the batch begins at offset {batch.offsets[0]}, the "
@@ -53,8 +68,35 @@ def play(
             f"partition {batch.partition}: the batch ends at offset {batch.offsets[-1]}, the next "
             f"one cannot start at {batch.next_offset}"
         )
-    engine, out = engines[route.live], OutputBatch()
-    _erase(batch, store, engine, route, out)
+
+
+def _engines(
+    batch: EventBatch, engines: Mapping[str, Engine], route: Route, following: Route
+) -> tuple[Engine | None, Engine | None]:
+    """Who answers this batch, and who begins to answer the next one, if that is another model.
+    Nobody has to answer an empty batch that ends a model which is not there any more."""
+    engine, successor = engines.get(route.live), engines.get(following.live)
+    is_swap = following.live != route.live
+    if engine is None and (batch.offsets or not is_swap):
+        raise ValueError(
+            f"partition {batch.partition} answers by model {route.live}, which is not there; an "
+            "empty batch with a next_route to a model that is there ends this"
+        )
+    if is_swap and successor is None:
+        raise ValueError(
+            f"partition {batch.partition} cannot swap to model {following.live}: it is not there"
+        )
+    return engine, successor if is_swap else None
+
+
+def _play(
+    batch: EventBatch,
+    store: PartitionStore,
+    engine: Engine,
+    route: Route,
+    out: OutputBatch,
+    mark: Mark,
+) -> None:
     cleaned = [
         store.read(key, value, received_ms)
         for key, value, received_ms in zip(
@@ -67,6 +109,7 @@ def play(
         admission = Admission(batch, cleaned, store, engine)
         done = admission.run(done)
         mark("admit")
+        out.rebuilt += rebuild_stale(store, engine, admission.stale)
         results = advance(admission.steps, store, engine)
         mark("advance")
         decider = Decider(batch, store, engine, route, admission.steps, results, out)
@@ -76,15 +119,6 @@ def play(
         mark("decide")
         if done == len(cleaned):
             break
-    _settle(batch, store, following, out)
-    return out
-
-
-def _refuse_unready(route: Route, following: Route) -> None:
-    if following.live != route.live:
-        raise ValueError("swapping models in a running partition is not supported yet")
-    if following.shadow is not None:
-        raise ValueError("a shadow model is not supported yet")
 
 
 def _erase(

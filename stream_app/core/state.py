@@ -139,9 +139,27 @@ class StateCodec:
         row = np.frombuffer(value[: head + ring_bytes].ljust(dtype.itemsize, b"\0"), dtype)
         return row.copy() if version == FORMAT else self._migrated(row)
 
+    def is_plain(self, value: bytes) -> bool:
+        """Whether a value is, but for zeros behind it, a row's bytes as they are in memory."""
+        head, used = self._head_bytes[FORMAT], value[1] if len(value) > 1 else 0
+        return (
+            len(value) == head + used * RING_ENTRY.itemsize
+            and value[0] == FORMAT
+            and used <= self.spec.ring_length
+            and value[self._event_id] != _TAIL_MARK[0]
+        )
+
     def tail(self, value: bytes) -> bytes:
         """The long event id behind a value that ``unpack`` takes; empty where there is none."""
         return value[len(value) - self._tail_bytes(value) :]
+
+    def memory_bytes(self, value: bytes) -> int:
+        """What the memories of a row take in a value of any model; below 1 where it is no row."""
+        version = value[0] if value else 0
+        if version not in _HEADS or len(value) < self._head_bytes[version]:
+            return 0
+        head: int = row_dtype(self.spec, version).fields["hidden"][1]  # type: ignore[index]
+        return len(value) - head - self._tail_bytes(value) - value[1] * RING_ENTRY.itemsize
 
     def _tail_bytes(self, value: bytes) -> int:
         start = self._event_id

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from model.spec import Engine
+from model.spec import Engine, ModelSpec
 from stream_app.core import features
 from stream_app.core.alerts import NO_ALERT, Alert
 from stream_app.core.batch import Route
@@ -21,6 +22,16 @@ from stream_app.core.calibration import Reservoir
 from stream_app.core.clean import reader
 from stream_app.core.config import CoreConfig
 from stream_app.core.events import ALERT_KINDS, OUTCOMES, AlertKind
+from stream_app.core.generations import (
+    MEMORY_FIELDS,
+    KnownModel,
+    read_stranger,
+    relaid,
+    same_layout,
+    succession,
+    translated,
+    trimmed,
+)
 from stream_app.core.privacy import PSEUDONYM_BYTES, event_hasher, pseudonymiser
 from stream_app.core.state import FORMAT, NO_ACTION, Rows, StateCodec, StateError
 from stream_app.core.transitions import Transitions
@@ -41,17 +52,6 @@ def unsealed(key: bytes, value: bytes) -> bytes:
 
 ROUTE_FIELDS = ("live", "arm", "as_of", "shadow", "items_as_of", "degraded")
 """Fields of Route that the partition's record keeps under the same names."""
-
-
-class KnownModel(msgspec.Struct, frozen=True):
-    """A model that wrote rows which are still there: what it takes to read them."""
-
-    version: str
-    fingerprint: bytes
-    actions: tuple[str, ...]
-    hidden_width: int
-    memory_dtype: str
-    ring_length: int
 
 
 class PartitionRecord(msgspec.Struct, kw_only=True):
@@ -106,18 +106,21 @@ class PartitionStore:
             fingerprint=engine.fingerprint,
             actions=engine.spec.actions,
             live=engine.version,
+            models={0: KnownModel.of(engine)},
             outcomes=dict.fromkeys(OUTCOMES, 0),
         )
         self.rows: Rows = np.zeros(_FIRST_ROWS, self.codec.dtype)
         self.pseudonyms: list[bytes] = [b""] * _FIRST_ROWS
         # Pseudonym -> row, ordered by the last applied offset: the front is evicted first.
         self.slots: OrderedDict[bytes, int] = OrderedDict()
-        self.reservoirs: dict[AlertKind, Reservoir] = {
-            kind: Reservoir(engine.calibration.get(kind, np.zeros(0, np.float32)), size)
-            for kind, size in ((kind, config.reservoir_size) for kind in ALERT_KINDS)
-        }
+        self.reservoirs = self._shipped(engine)
         self.transitions = Transitions(config.max_transitions)
         self.long_ids: dict[bytes, bytes] = {}  # of newest events, where the row has no room
+        self.stale_users = 0  # whose memory an earlier generation wrote
+        self._serving, self._own = engine.version, KnownModel.of(engine)
+        self._blocks: dict[tuple[int, int], bytes] = {}  # restored, of reservoirs
+        self._gone_blocks: list[bytes] = []  # of the reservoirs before a swap
+        self._strangers: dict[bytes, bytes] = {}  # restored values that do not fit the layout
         self._initial = engine.initial(1)
         self._free = list(range(_FIRST_ROWS - 1, -1, -1))
         self._timers: list[tuple[int, int, int, bytes]] = []
@@ -181,17 +184,23 @@ class PartitionStore:
 
     def add(self, pseudonym: bytes) -> int:
         """A fresh row for a user who has none; the caller has made room."""
-        if not self._free:
-            self._grow()
-        row = self._free.pop()
+        row = self._room_for(pseudonym)
         self.rows[row] = 0
         column = self.columns
         column["format"][row] = FORMAT
+        column["generation"][row] = self.record.generation
         column["alert_offset"][row] = column["newest_offset"][row] = -1
         column["expected_item"][row] = -1
         column["expected_action"][row] = NO_ACTION
         column["hidden"][row] = column["anchor"][row] = self._initial.hidden[0]
         column["log_z"][row] = column["anchor_log_z"][row] = self._initial.log_z[0]
+        return row
+
+    def _room_for(self, pseudonym: bytes) -> int:
+        """A row with whatever its last user left in it."""
+        if not self._free:
+            self._grow()
+        row = self._free.pop()
         self.pseudonyms[row] = pseudonym
         self.slots[pseudonym] = row
         return row
@@ -207,11 +216,17 @@ class PartitionStore:
 
     def remove(self, pseudonym: bytes) -> None:
         row = self.slots.pop(pseudonym)
+        self.stale_users -= self.is_stale(row)
         self.columns["sessions_total"][row] = 0
         self._free.append(row)
         self._timer_of.pop(pseudonym, None)
+        self._strangers.pop(pseudonym, None)
         self.long_ids.pop(pseudonym, None)
         self._dirty[pseudonym] = None
+
+    def is_stale(self, row: int) -> bool:
+        """Whether another generation wrote the row's memory: it has none until it is rebuilt."""
+        return bool(self.columns["generation"][row] != self.record.generation)
 
     def oldest(self) -> bytes:
         """The user whose last applied offset is the smallest."""
@@ -245,7 +260,10 @@ class PartitionStore:
 
     def _grow(self) -> None:
         size = len(self.rows)
-        self.rows = np.concatenate([self.rows, np.zeros(size, self.codec.dtype)])
+        rows = np.zeros(2 * size, self.codec.dtype)
+        # As bytes: field by field it takes long. The new half is no memory until it is written.
+        rows.view(np.uint8)[: self.rows.nbytes] = self.rows.view(np.uint8)
+        self.rows = rows
         self.pseudonyms.extend([b""] * size)
         self._free = list(range(2 * size - 1, size - 1, -1))
         self.columns = self._columns()
@@ -255,7 +273,154 @@ class PartitionStore:
         reading a value of it."""
         return {name: self.rows[name] for name in self.rows.dtype.names or ()}
 
+    # --- generations of models
+
+    def serve(self, engine: Engine) -> None:
+        """Go on under the model that the record names; what follows from it alone is rebuilt."""
+        if engine.version == self._serving:
+            return
+        self._bind(engine)
+        self.reservoirs = self._shipped(engine)
+        self._fill_reservoirs()
+
+    def swap(self, engine: Engine) -> None:
+        """Let another model answer from the next batch on. Rows of the one before wait for their
+        user's next event; verdicts start from the calibration that the new model ships."""
+        features.check(engine.spec)
+        record, column = self.record, self.columns
+        live = column["sessions_total"] > 0
+        held = frozenset(np.unique(column["generation"][live]).tolist())
+        number, models = succession(record.models, record.generation, held, engine)
+        if number in held:
+            self._move_generation(number)
+        record.model, record.fingerprint = engine.version, engine.fingerprint
+        record.actions, record.generation, record.models = engine.spec.actions, number, models
+        record.known_items = record.unknown_items = 0
+        record.out_of_vocabulary = record.said_out_of_vocabulary = False
+        self.stale_users = len(self.slots)
+        has_other_gap = self.spec.session_gap_ms != engine.spec.session_gap_ms
+        self._lay_out(engine.spec)
+        for name in MEMORY_FIELDS:
+            self.columns[name][:] = 0
+        self._bind(engine)
+        self._start_reservoirs(engine)
+        if has_other_gap:
+            self._set_timers()
+
+    def rebuilt(self, rows: npt.NDArray[np.intp]) -> None:
+        """Rows whose memory the present model has made anew."""
+        self.columns["generation"][rows] = self.record.generation
+        self.stale_users -= len(rows)
+
+    def _bind(self, engine: Engine) -> None:
+        features.check(engine.spec)
+        self.spec, self._serving = engine.spec, engine.version
+        self._initial = engine.initial(1)
+
+    def _lay_out(self, spec: ModelSpec) -> None:
+        """Move all rows to the layout of a model; memories are lost where it is another one."""
+        if not same_layout(spec, self.codec.spec):
+            self.rows = relaid(self.rows, spec)
+            self.columns = self._columns()
+        self.spec, self.codec = spec, StateCodec(spec)
+
+    def _move_generation(self, number: int) -> None:
+        """Move the rows of a generation whose number is needed to the present one's number."""
+        record = self.record
+        of, to = record.models[number].actions, record.models[record.generation].actions
+        for pseudonym, row in self.slots.items():
+            if int(self.columns["generation"][row]) == number:
+                translated(self.rows[row : row + 1], of, to)
+                self.columns["generation"][row] = record.generation
+                self._dirty[pseudonym] = None
+
+    def _shipped(self, engine: Engine) -> dict[AlertKind, Reservoir]:
+        size, nothing = self.config.reservoir_size, np.zeros(0, np.float32)
+        return {
+            kind: Reservoir(engine.calibration.get(kind, nothing), size) for kind in ALERT_KINDS
+        }
+
+    def _start_reservoirs(self, engine: Engine) -> None:
+        """Begin with what a model ships, and take from the changelog what the one before had."""
+        old = [
+            key
+            for n, r in enumerate(self.reservoirs.values())
+            for key, _ in _blocks(n, r.records())
+        ]
+        old += [_block_key(number, block) for number, block in self._blocks]
+        self.reservoirs, self._blocks = self._shipped(engine), {}
+        for reservoir in self.reservoirs.values():
+            reservoir.change_all()
+        self._gone_blocks += old
+
+    def _fill_reservoirs(self) -> None:
+        """Put the restored blocks over what the model ships."""
+        reservoirs = list(self.reservoirs.values())
+        for (number, block), scores in sorted(self._blocks.items()):
+            reservoirs[number].restore(block, scores)
+        for reservoir in reservoirs:
+            reservoir.rank()
+        self._blocks = {}
+
+    def _settle_generations(self) -> None:
+        """After the last restored record: give every row the layout of the model in the record,
+        and take from stale rows what a swap takes."""
+        record = self.record
+        if not record.models:  # written before there were generations
+            self._settle_first_generation()
+        live = record.models[record.generation]
+        if live.version != self._serving:
+            self._lay_out(live.layout())
+        else:
+            self._fill_reservoirs()
+        for pseudonym, value in self._strangers.items():
+            row = self.slots[pseudonym]
+            self.rows[row] = self._adopted(value)
+        self._strangers = {}
+        occupied = np.fromiter(self.slots.values(), np.intp, len(self.slots))
+        numbers = self.columns["generation"][occupied]
+        stale = occupied[numbers != record.generation]
+        self.stale_users = len(stale)
+        for number in np.unique(self.columns["generation"][stale]).tolist():
+            if number not in record.models:
+                raise StateError(
+                    f"a user's state is of model generation {number}, which the partition's record "
+                    "does not name: the changelog lacks records. Start under a new worker.app_id."
+                )
+            rows = stale[self.columns["generation"][stale] == number]
+            self.rows[rows] = trimmed(self.rows[rows], record.models[number].kept, self.spec)
+
+    def _settle_first_generation(self) -> None:
+        record = self.record
+        own = msgspec.structs.replace(
+            self._own, version=record.model, fingerprint=record.fingerprint, actions=record.actions
+        )
+        record.live, record.models = record.model, {0: own}
+        if record.model != self._serving:
+            # Their widths are not known: let all memories be made anew.
+            record.generation, record.models = 1, {0: own, 1: own}
+
+    def _adopted(self, value: bytes) -> Rows:
+        generation = read_stranger(value)
+        assert generation is not None  # noqa: S101 (checked when it was restored)
+        if int(generation["generation"][0]) == self.record.generation:
+            return self.codec.unpack(value)
+        return relaid(generation, self.spec)
+
     # --- session timers, in event time
+
+    def _set_timers(self) -> None:
+        names, column = list(self.slots), self.columns
+        rows = np.fromiter(self.slots.values(), np.intp, len(names))
+        opened = np.flatnonzero(column["session_open"][rows])
+        rows, names = rows[opened], [names[place] for place in opened.tolist()]
+        due = (column["last_event_ms"][rows] + self.spec.session_gap_ms).tolist()
+        numbers = range(self._timers_set + 1, self._timers_set + 1 + len(names))
+        offsets = column["last_offset"][rows].tolist()
+        self._timers = list(zip(due, offsets, numbers, names, strict=True))
+        heapq.heapify(self._timers)
+        self._timer_of = dict(zip(names, numbers, strict=True))
+        self._timers_set += len(names)
 
     def set_timer(self, pseudonym: bytes, row: int) -> None:
         """Have the session closed once the watermark passes its last event by the session gap."""
@@ -302,6 +467,9 @@ class PartitionStore:
         pairs = self._users(live)
         for number, reservoir in enumerate(self.reservoirs.values()):
             pairs += _blocks(number, reservoir.take_changes())
+        written = {key for key, _ in pairs} if self._gone_blocks else set()
+        changes += [(key, None) for key in dict.fromkeys(self._gone_blocks) if key not in written]
+        self._gone_blocks = []
         for key, value in self.transitions.take_changes():
             if value is None:
                 changes.append((_TRANSITION + key, None))
@@ -330,8 +498,12 @@ class PartitionStore:
             held = enumerate(self.pseudonyms[first : first + count], first)
             yield self._sealed(self._users([p for row, p in held if self.slots.get(p) == row]))
             first += count
-        for number, reservoir in enumerate(self.reservoirs.values()):
-            yield self._sealed(_blocks(number, reservoir.records()))
+        if self._blocks:  # nobody has answered since they were restored
+            blocks = sorted(self._blocks.items())
+            yield self._sealed((_block_key(*place), scores) for place, scores in blocks)
+        else:
+            for number, reservoir in enumerate(self.reservoirs.values()):
+                yield self._sealed(_blocks(number, reservoir.records()))
         for pairs in self.transitions.records(count):
             yield self._sealed([(_TRANSITION + key, value) for key, value in pairs])
         yield self._sealed([(_PARTITION, msgspec.msgpack.encode(self.record))])
@@ -356,9 +528,8 @@ class PartitionStore:
             self._restore_user(name, value)
         elif key == _PARTITION and value is not None:
             self._restore_record(value)
-        elif kind == _BLOCK and len(name) == 3 and value is not None:
-            reservoir = list(self.reservoirs.values())[name[0]]
-            reservoir.restore(int.from_bytes(name[1:], "big"), value)
+        elif kind == _BLOCK and len(name) == 3 and name[0] < len(ALERT_KINDS):
+            self._restore_block(name[0], int.from_bytes(name[1:], "big"), value)
         elif kind == _TRANSITION and len(name) in (0, 4):
             self.transitions.restore(name, value)
         else:
@@ -369,16 +540,12 @@ class PartitionStore:
 
     def recovered(self) -> None:
         """Call once after the last ``restore``: timers and orders follow from the rows."""
+        self._settle_generations()
         pairs = list(self.slots.items())
         offsets = self.rows["last_offset"][np.array([row for _, row in pairs], np.intp)]
         order = np.argsort(offsets, kind="stable").tolist()
         self.slots = OrderedDict(pairs[i] for i in order)
-        self._timers, self._timer_of = [], {}
-        for pseudonym, row in self.slots.items():
-            if self.columns["session_open"][row]:
-                self.set_timer(pseudonym, row)
-        for reservoir in self.reservoirs.values():
-            reservoir.rank()
+        self._set_timers()
         self.transitions.order()
         self._dirty = {}
 
@@ -387,26 +554,44 @@ class PartitionStore:
             if pseudonym in self.slots:
                 self.remove(pseudonym)
             return
-        row = self.slots.get(pseudonym)
+        row, is_plain = self.slots.get(pseudonym), self.codec.is_plain(value)
         if row is None:
-            row = self.add(pseudonym)
-        self.rows[row] = self.codec.unpack(value)[0]
+            row = self._room_for(pseudonym) if is_plain else self.add(pseudonym)
+        self._strangers.pop(pseudonym, None)
         self.long_ids.pop(pseudonym, None)
+        if is_plain:
+            # A restart is mostly this line: as bytes it takes a tenth of the time.
+            size = self.codec.dtype.itemsize
+            memoryview(self.rows.view(np.uint8))[row * size : (row + 1) * size] = value.ljust(
+                size, b"\0"
+            )
+            return
+        try:
+            self.rows[row] = self.codec.unpack(value)[0]
+        except StateError:
+            # Another model's row: which one answers is known when the record has come.
+            if read_stranger(value) is None:
+                raise
+            self._strangers[pseudonym] = value
         if tail := self.codec.tail(value):
             self.long_ids[pseudonym] = tail
 
     def _restore_record(self, value: bytes) -> None:
-        record = msgspec.msgpack.decode(value, type=PartitionRecord)
-        if record.fingerprint != self.record.fingerprint:
-            raise StateError(
-                f"the changelog holds state of model {record.model}, the worker serves "
-                f"{self.record.model}. Serve that model, or start under a new worker.app_id."
-            )
-        if not record.live:  # written before routes were recorded
-            record.live = record.model
-        self.record = record
+        self.record = msgspec.msgpack.decode(value, type=PartitionRecord)
+
+    def _restore_block(self, number: int, block: int, value: bytes | None) -> None:
+        if value is None:
+            self._blocks.pop((number, block), None)
+        elif len(value) % 4 == 0:
+            self._blocks[number, block] = value
+        else:
+            raise StateError(f"a block of scores has {len(value)} bytes; 4 each are needed")
+
+
+def _block_key(number: int, block: int) -> bytes:
+    """Key of a reservoir's block; ``number`` is its place among the kinds of alerts."""
+    return _BLOCK + bytes([number]) + block.to_bytes(2, "big")
 
 
 def _blocks(number: int, blocks: Iterable[tuple[int, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Records of a reservoir, by its place among the kinds of alerts."""
-    return [(_BLOCK + bytes([number]) + at.to_bytes(2, "big"), scores) for at, scores in blocks]
+    return [(_block_key(number, block), scores) for block, scores in blocks]

@@ -353,12 +353,6 @@ def changelog_of(engine: OnnxEngine, config: CoreConfig = CONFIG) -> dict[bytes,
     return played(values, [], engine, config)[1]
 
 
-def test_the_state_of_another_model_is_refused_by_name(tiny_engine_with: Make) -> None:
-    mine, other = tiny_engine_with(seed=0), tiny_engine_with(seed=1)
-    with pytest.raises(StateError, match=f"state of model {other.version}, the worker serves"):
-        restored(changelog_of(other).items(), mine)
-
-
 def test_the_state_of_a_wider_model_is_refused(tiny_engine_with: Make) -> None:
     mine, wider = tiny_engine_with(), tiny_engine_with(hidden_width=12)
     users = {key: value for key, value in changelog_of(wider).items() if key[:1] == b"u"}
