@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_app.core.events import RejectedRecord, Source
-from stream_app.dead_letter_replay import Resent, Selection
+from stream_app.dead_letter_replay import Resent
+from stream_app.dead_letter_topic import Selection
 from stream_app.dead_letters import Tally, original
 from stream_app.kafka.readable import pretty, printable, shown
 from stream_app.source_names import source_name

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from stream_app.explanation import Expected, Explanation, ModelStep, WindowEvent
+from stream_app.explanation import Explanation
+from stream_app.explanation_parts import Expected, ModelStep, WindowEvent
 from stream_app.kafka.readable import printable
 from stream_app.source_names import source_name
 

@@ -31,7 +31,7 @@ class Step(NamedTuple):
     result: Advance
 
 
-class Watched:
+class Recorded:
     """An engine that remembers its calls."""
 
     def __init__(self, engine: Engine, steps: list[Step]) -> None:
@@ -108,7 +108,7 @@ class Player:
     ) -> None:
         self._topic, self._store, self._user = topic, store, user
         self._steps: list[Step] = []
-        self._engines = {v: Watched(engine, self._steps) for v, engine in engines.items()}
+        self._engines = {v: Recorded(engine, self._steps) for v, engine in engines.items()}
         self._routes = routes
         self.played = 0
 

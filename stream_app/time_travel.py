@@ -8,17 +8,16 @@ what was published. Nothing is guessed: what is not there any more ends in a ref
 from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, NamedTuple
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from model.spec import Engine
 from stream_app.core.batch import Route
-from stream_app.core.clean import Click
 from stream_app.core.config import CoreConfig
-from stream_app.core.events import Anomaly, RejectedRecord, Source
+from stream_app.core.events import Source
 from stream_app.core.store import PARTITION_KEY, ROUTE_FIELDS, PartitionRecord, PartitionStore
 from stream_app.explanation import Evidence, Explanation, explanation_of
-from stream_app.history import Commit, Past, Rewind, Row
+from stream_app.explanation_parts import unnamed_items
+from stream_app.history import Commit, Past, Row
 from stream_app.invocation import ExitCode, UserError
 from stream_app.kafka.side_inputs import SideRecord
 from stream_app.kafka.topic_reader import (
@@ -30,8 +29,16 @@ from stream_app.kafka.topic_reader import (
 )
 from stream_app.orders import CONTROL, ITEMS, Ledger
 from stream_app.progress import Report
-from stream_app.published import SLACK_MS, Output, Published, decode_output, is_along
-from stream_app.rebuild import Cause, Player, check_count, outputs_of, restored
+from stream_app.question import (
+    Batches,
+    Question,
+    cause_of,
+    click_of,
+    items_of,
+    recomputed,
+    rewind_to,
+)
+from stream_app.rebuild import Player, check_count, restored
 from stream_app.replay import InputRecord
 from stream_app.source_names import source_name
 
@@ -43,18 +50,6 @@ class BeyondHorizon(RuntimeError):
     """What the state is made of is not in the topics any more."""
 
     exit_code: ClassVar[int] = ExitCode.BEYOND_HORIZON
-
-
-class Question(NamedTuple):
-    """Which output: the one that was found, or whatever came of an input record."""
-
-    source: Source
-    found: Published | None
-    along: list[Published]  # all that was published for the same event, ``found`` included
-
-    @property
-    def is_of_a_record(self) -> bool:
-        return self.found is None or self.found.is_of_a_record
 
 
 class Ground(NamedTuple):
@@ -79,32 +74,41 @@ async def travel(ground: Ground, question: Question, show_user: bool) -> Explana
     """
     partition = question.source.partition
     past = await _past(ground, question)
-    needed = {commit.record.live for commit in past.after}
-    if past.before is not None:
-        needed.add(past.before.record.live)
+    needed = {_first_model(past), *(commit.record.live for commit in past.after)}
     if question.found is not None:
         needed.add(question.found.output.model)
     engines = ground.open_models(sorted(needed))
-    start = past.after[0].record.live if past.before is None else past.before.record.live
+    start = _first_model(past)
     store = restored(past, partition, engines[start], ground.config)
     first, batches = await _batches(ground, question, past)
     user = _user(question, batches, store)
     routes = await _routes(ground, past, store.pseudonym)
     player = Player(ground.topics["events"], store, engines, routes, user or b"")
-    cause = _cause(player, question, batches)
+    cause = cause_of(player, question, batches)
     if cause is None:
         raise UserError(
             f"{source_name(question.source)} was played again, and the output that is asked for did"
             " not come of it. Its topic was made anew, or the settings of the core are not those"
             " of the worker."
         )
-    seen = _items_of(store, user, (record for _, records in batches for record in records))
-    seen += await _earlier_items(ground, store, user, cause, question.source)
+    engine = engines[cause.route.live]
+    seen = items_of(store, user, (record for _, records in batches for record in records))
+    if unnamed_items(cause, engine, seen):
+        seen += await _earlier_items(ground, store, user, question.source)
     made = recomputed(question, cause)
     return explanation_of(
         Evidence(question.source, question.found, question.along, made, past.before, first, user),
-        cause, engines[cause.route.live], seen, show_user,
+        cause, engine, seen, show_user,
     )  # fmt: skip
+
+
+def _first_model(past: Past) -> str:
+    """The version that answered at first."""
+    if past.before is not None:
+        return past.before.record.live
+    record = past.after[0].record
+    # What the first micro-batch recorded is in force behind it.
+    return record.models[0].version if 0 in record.models else record.live
 
 
 async def _past(ground: Ground, question: Question) -> Past:
@@ -113,7 +117,7 @@ async def _past(ground: Ground, question: Question) -> Past:
     place = TopicPartition(ground.topics["changelog"], source.partition)
     if place not in await partitions_of(consumer, place.topic):
         raise UserError(f"{place.topic} has no partition {source.partition}.")
-    rewind = _rewind(question)
+    rewind = rewind_to(question)
     held = (await extents(consumer, [place]))[place]
     async for chunk in read_partition(consumer, place, held):
         rewind.add([Row(r.offset, r.timestamp, r.key or b"", r.value) for r in chunk])
@@ -140,28 +144,10 @@ async def _past(ground: Ground, question: Question) -> Past:
     return past
 
 
-def _rewind(question: Question) -> Rewind:
-    offset = question.source.offset
-    if question.found is None or question.is_of_a_record:
-        return Rewind(
-            is_before=lambda commit: commit.record.next_offset <= offset,
-            is_past=lambda commit: True,
-        )
-    # It was caused by a later record than its source, at about the time of its publication.
-    at_ms = question.found.record.timestamp
-    return Rewind(
-        is_before=lambda commit: commit.at_ms < at_ms - SLACK_MS,
-        is_past=lambda commit: commit.at_ms > at_ms + SLACK_MS,
-    )
-
-
 async def _is_there(consumer: AIOKafkaConsumer, place: TopicPartition, commit: Commit) -> bool:
     """Whether a commit lies in the log now, after all that was read."""
     record = await record_at(consumer, place, commit.offset)
     return record is not None and record.key == PARTITION_KEY
-
-
-Batches = list[tuple[Commit, list[InputRecord]]]
 
 
 async def _batches(ground: Ground, question: Question, past: Past) -> tuple[int, Batches]:
@@ -251,87 +237,17 @@ def _user(question: Question, batches: Batches, store: PartitionStore) -> bytes 
     return said
 
 
-def click_of(store: PartitionStore, record: InputRecord) -> Click | None:
-    """The event of an input record; None where it is none."""
-    cleaned = store.read(record.key, record.value, record.received_ms)
-    return cleaned if isinstance(cleaned, Click) else None
-
-
-def _cause(player: Player, question: Question, batches: Batches) -> Cause | None:
-    """Play until the output comes."""
-    is_own = question.is_of_a_record
-    from_offset = question.source.offset if is_own else 0
-    for commit, records in batches:
-        for cause in player.causes(records, commit, from_offset):
-            at = None if cause.record is None else cause.record.offset
-            if (is_own and at == from_offset) or (not is_own and _made_by(question, cause)):
-                return cause
-    return None
-
-
-def _made_by(question: Question, cause: Cause) -> bool:
-    found = question.found
-    return found is not None and any(
-        role == found.role and _is_same(found.output, decode_output(role, record.value))
-        for role, record in outputs_of(cause.outputs)
-        if role != "rejected"
-    )
-
-
-def _is_same(one: Output, other: Output) -> bool:
-    if isinstance(one, Anomaly) and isinstance(other, Anomaly):
-        return (one.alert_id, one.phase) == (other.alert_id, other.phase)
-    return is_along(one, other)
-
-
-def recomputed(question: Question, cause: Cause) -> dict[str, list[bytes]]:
-    """Values of the outputs that came of the cause for the same event, by role. Of a rejection
-    only why: the rest of it names a person."""
-    made: dict[str, list[bytes]] = {}
-    for role, record in outputs_of(cause.outputs):
-        if role == "rejected":
-            letter = msgspec.json.decode(record.value, type=RejectedRecord)
-            if question.found is None and letter.offset == question.source.offset:
-                why = {"reason": letter.reason, "detail": letter.detail}
-                made.setdefault(role, []).append(msgspec.json.encode(why))
-            continue
-        output = decode_output(role, record.value)
-        if question.found is None:
-            if output.source == question.source:
-                made.setdefault(role, []).append(record.value)
-        elif is_along(question.found.output, output):
-            made.setdefault(role, []).append(record.value)
-    return made
-
-
-def _items_of(
-    store: PartitionStore, user: bytes | None, records: Iterable[InputRecord]
-) -> list[str]:
-    """Ids of the items that a user's records name."""
-    found = []
-    for record in records:
-        click = click_of(store, record)
-        if click is None or click.item_id is None:
-            continue
-        if store.pseudonym(click.user_id) == user:
-            found.append(click.item_id)
-    return found
-
-
 async def _earlier_items(
-    ground: Ground, store: PartitionStore, user: bytes | None, cause: Cause, source: Source
+    ground: Ground, store: PartitionStore, user: bytes | None, source: Source
 ) -> list[str]:
     """Ids of items from the user's earlier records, as far as they are there and near."""
-    rows = cause.before
-    if rows is None or int(rows["used"][0]) == 0:
-        return []
     place = TopicPartition(ground.topics["events"], source.partition)
     held = (await extents(ground.consumer, [place]))[place]
     begin = max(held.begin, source.offset - RESOLVED_RECORDS)
     found: list[str] = []
     async for chunk in read_partition(ground.consumer, place, Extent(begin, source.offset)):
-        rows_ = (InputRecord(r.partition, r.offset, -1, r.key, r.value) for r in chunk)
-        found += _items_of(store, user, rows_)
+        records = (InputRecord(r.partition, r.offset, -1, r.key, r.value) for r in chunk)
+        found += items_of(store, user, records)
         if chunk:
             done = chunk[-1].offset + 1 - begin
             ground.tell("looking for names of items", done, source.offset - begin)

@@ -40,7 +40,7 @@ ROOMS = {
     "model": room(
         "model",
         "gensim ibis implicit jinja2 lightgbm matplotlib msgspec numpy onnx onnxruntime optuna peft"
-        " pyarrow pyspark rich safetensors scipy sklearn torch",
+        " pyarrow pyspark rich safetensors scipy sklearn threadpoolctl torch",
     ),
 }
 
@@ -86,6 +86,9 @@ TESTED_ELSEWHERE = {
     "stream_app/published.py": "tests/commands/test_explain.py",
     "stream_app/rebuild.py": "tests/commands/test_explain.py",
     "stream_app/time_travel.py": "tests/commands/test_explain.py",
+    "stream_app/dead_letter_topic.py": "tests/test_dead_letter_replay.py",
+    "stream_app/explanation_parts.py": "tests/commands/test_explain.py",
+    "stream_app/question.py": "tests/commands/test_explain.py",
     "stream_app/progress.py": "tests/commands/test_rejected.py",
 }
 

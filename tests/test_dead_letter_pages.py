@@ -17,7 +17,8 @@ from stream_app.dead_letter_pages import (
     tally_object,
     tally_table,
 )
-from stream_app.dead_letter_replay import Resent, Selection
+from stream_app.dead_letter_replay import Resent
+from stream_app.dead_letter_topic import Selection
 from stream_app.dead_letters import Letter, Tally, Wanted
 
 BYTES = (

@@ -13,7 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from stream_app.core.batch import EventBatch
 from stream_app.core.clean import Rejected
 from stream_app.core.decide import rejected_record
-from stream_app.dead_letter_replay import ReplayEnded, Resent, resend, select
+from stream_app.dead_letter_replay import ReplayEnded, Resent, resend
+from stream_app.dead_letter_topic import select
 from stream_app.dead_letters import REPLAYED_FROM, Wanted
 from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.topic_admin import create_missing

@@ -25,10 +25,11 @@ from stream_app.kafka.topic_reader import reader
 from stream_app.kafka.topics import LAG
 from stream_app.progress import Report, progress
 from stream_app.published import find_alert, find_event, find_source, published_with
+from stream_app.question import Question
 from stream_app.settings import Settings
 from stream_app.source_names import find_source as source_of
 from stream_app.source_names import parse_source
-from stream_app.time_travel import Ground, Question, travel
+from stream_app.time_travel import Ground, travel
 
 ROLES = ("events", "predictions", "anomalies", "control", "items")
 PHASES = ("open", "raise", "close")

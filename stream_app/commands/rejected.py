@@ -20,7 +20,8 @@ from stream_app.dead_letter_pages import (
     tally_object,
     tally_table,
 )
-from stream_app.dead_letter_replay import Resent, Selection, held_letters, letters, resend, select
+from stream_app.dead_letter_replay import Resent, resend
+from stream_app.dead_letter_topic import Selection, held_letters, letters, select
 from stream_app.dead_letters import Tally, Wanted, decode_whole
 from stream_app.invocation import ExitCode, UserError, settings_of
 from stream_app.kafka.connection import Connection
