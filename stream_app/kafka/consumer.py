@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import ConsumerStoppedError, KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 from faust.transport.consumer import Fetcher
 from faust.transport.drivers.aiokafka import Consumer, Producer, Transport
 from faust.types import TP, ConsumerMessage
@@ -17,6 +19,7 @@ from mode import Service
 
 from stream_app.kafka.consumer_thread import ConsumerThread
 from stream_app.kafka.inbox import Chunk
+from stream_app.kafka.topic_admin import DOWN, answered
 
 if TYPE_CHECKING:
     from stream_app.kafka.application import Application
@@ -146,3 +149,20 @@ class ChunkTransport(Transport):
     Consumer = ChunkConsumer
     Fetcher = ChunkFetcher
     Producer = ShellProducer
+
+    async def _create_topic(self, *arguments: Any, **options: Any) -> None:
+        """Faust ends the worker where the broker that it asks is down."""
+        create = super()._create_topic
+        await answered(lambda: create(*arguments, **options))
+
+    async def _get_controller_node(self, owner: Service, client: AIOKafkaClient, **_: Any) -> int:
+        """Faust asks one broker, the first that it has heard of; any that is up will do."""
+        failure: Exception = KafkaConnectionError("no broker is known")
+        for broker in client.cluster.brokers():
+            try:
+                response = await client.send(broker.nodeId, MetadataRequest([]))
+            except DOWN as error:
+                failure = error
+            else:
+                return int(response.controller_id)
+        raise failure

@@ -4,11 +4,17 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import NodeNotReadyError
+from aiokafka.structs import BrokerMetadata
+from faust.transport.drivers.aiokafka import Transport
 from faust.types import TP
 
+from stream_app.app import create_application
+from stream_app.kafka.cluster import free_ports
 from stream_app.kafka.consumer import HOLD_POLL_SECONDS
 from stream_app.kafka.inbox import Chunk
-from tests.kafka.counting import config
+from tests.kafka.counting import CORE, config
 from tests.kafka.ledger import Watching, events, make_topics, produce, serving, until
 
 pytestmark = pytest.mark.kafka
@@ -87,5 +93,32 @@ def test_while_a_partition_is_on_hold_polls_are_short(kafka: str, topic_prefix: 
             async with serving(shell):
                 pass
             await until(lambda: ({tp}, 1.0) in waits)
+
+    asyncio.run(scenario())
+
+
+def test_a_topic_is_created_though_the_first_broker_that_is_known_is_down(
+    kafka: str, topic_prefix: str
+) -> None:
+    """Faust asks that one and no other, and the worker ends."""
+
+    async def scenario() -> None:
+        shell = config(kafka, topic_prefix + "a")
+        app = create_application(shell, CORE, Watching())
+        client = AIOKafkaClient(bootstrap_servers=kafka)
+        await client.bootstrap()
+        try:
+            (port,) = free_ports(1)
+            known = dict(client.cluster._brokers)
+            down = {0: BrokerMetadata(0, "127.0.0.1", port, None)}
+            topic = topic_prefix + "new"
+            with pytest.raises(NodeNotReadyError):
+                client.cluster._brokers = {**down, **known}
+                await Transport._get_controller_node(app.transport, app, client)
+            client.cluster._brokers = {**down, **known}
+            await app.transport._create_topic(app, client, topic, 1, 1)
+            assert topic in (await client.fetch_all_metadata()).topics()
+        finally:
+            await client.close()
 
     asyncio.run(scenario())
