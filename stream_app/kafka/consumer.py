@@ -155,7 +155,12 @@ class ChunkTransport(Transport):
         create = super()._create_topic
         await answered(lambda: create(*arguments, **options))
 
-    async def _get_controller_node(self, owner: Service, client: AIOKafkaClient, **_: Any) -> int:
+    async def _get_controller_node(
+        self,
+        owner: Service,
+        client: AIOKafkaClient,
+        timeout: int = 30_000,  # noqa: ASYNC109 (Faust's signature)
+    ) -> int:
         """Faust asks one broker, the first that it has heard of; any that is up will do."""
         failure: Exception = KafkaConnectionError("no broker is known")
         for broker in client.cluster.brokers():
