@@ -84,7 +84,7 @@ find_uv() {
 
 # What decides over the content of .venv.
 inputs_of() {
-    cat "$1" deploy/bootstrap.lock pyproject.toml | cksum
+    cat "$1" deploy/bootstrap.lock pyproject.toml deploy/build_native.py model/native/*.c | cksum
     pwd
 }
 

@@ -67,6 +67,14 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return Vocabulary(self.items, self.spec.cold_buckets)
 
 
+def scaled_directions(spec: ModelSpec, weights: Mapping[str, Floats]) -> Floats:
+    """The known items' unit vectors times the logit scale, [V, H]."""
+    items = weights["item_embedding"][: spec.item_count].astype(np.float64)
+    lengths = np.maximum(np.linalg.norm(items, axis=1, keepdims=True), NORM_FLOOR)
+    scaled: Floats = (items / lengths * weights["logit_scale"]).astype(np.float32)
+    return scaled
+
+
 def save(
     directory: Path,
     spec: ModelSpec,

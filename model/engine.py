@@ -9,10 +9,12 @@ import msgspec
 import numpy as np
 
 from model.calibration import CalibrationError, read_calibration
-from model.checkpoint import Checkpoint, CheckpointError, load
+from model.checkpoint import Checkpoint, CheckpointError, load, scaled_directions
+from model.scan_index import ScanIndex, read_index
 from model.served import (
     GRAPH_FILE,
     GRAPH_FORMAT,
+    INDEX_FILE,
     MAX_GRAPH_BYTES,
     STEP_FILE,
     Step,
@@ -181,8 +183,9 @@ def open_engine(directory: Path) -> OnnxEngine:
             f"{directory / GRAPH_FILE} is not the file that {STEP_FILE} describes; "
             "export the model again, or copy the folder again"
         )
+    index = _read_index(directory, step, checkpoint)
     try:
-        session = StepSession(graph, checkpoint.spec)
+        session = StepSession(graph, checkpoint.spec, index)
     except SessionError as error:
         raise EngineError(f"{directory / GRAPH_FILE}: {error}; export the model again") from error
     named = (session.metadata.get("format"), session.metadata.get("fingerprint"))
@@ -210,6 +213,22 @@ def _read(directory: Path, name: str, limit_bytes: int) -> bytes:
             f"{path} cannot be read ({error.strerror}): the model was trained but not exported, "
             "or its folder not copied whole; export it, or copy the folder again"
         ) from None
+
+
+def _read_index(directory: Path, step: Step, checkpoint: Checkpoint) -> ScanIndex | None:
+    """The index of a scan that has one."""
+    if step.scan != "projected":
+        return None
+    content = _read(directory, INDEX_FILE, MAX_GRAPH_BYTES)
+    if digest_of(content) != step.index_digest:
+        raise EngineError(
+            f"{directory / INDEX_FILE} is not the file that {STEP_FILE} describes; "
+            "export the model again, or copy the folder again"
+        )
+    try:
+        return read_index(content, scaled_directions(checkpoint.spec, checkpoint.weights))
+    except ValueError as error:
+        raise EngineError(f"{directory / INDEX_FILE}: {error}; export the model again") from None
 
 
 def _read_step(directory: Path) -> Step:

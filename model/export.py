@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+import numpy as np
 
 from model import graph, reference
 from model.calibration import CalibrationError, read_calibration
 from model.calibration import save_calibration as save_calibration
-from model.checkpoint import Checkpoint, load
+from model.checkpoint import Checkpoint, load, scaled_directions
 from model.engine import OnnxEngine
 from model.measure import Agreement, agreement, latency_us
 from model.net_shape import SERVED_NETS
-from model.parity import check_batching, check_parity
+from model.parity import check_batching, check_parity, first_rows
 from model.scan import GROUPED_FROM, MAX_LOGIT_SCALE
+from model.scan_fit import fit_index
+from model.scan_index import ScanIndex, index_bytes
 from model.served import (
     CALIBRATION_FILE,
     GRAPH_FORMAT,
@@ -25,12 +28,13 @@ from model.served import (
     save_step,
 )
 from model.session import StepSession
-from model.spec import ModelSpec, Tokens
+from model.spec import Floats, ModelSpec, Tokens
 from model.stand_in import random_tokens
 
 # Below this many numbers (items times width) the exact scan is as fast as int8 and its second pass:
 # measured, the lines cross at 9,000 items of 64 numbers and at 4,000 to 6,000 of 128.
-INT8_FROM_NUMBERS = 640_000
+APPROXIMATE_FROM_NUMBERS = 640_000
+MAX_QUERIES = 2_048
 MIN_RECALL = 0.999
 MAX_LOG_Z_ERROR = 0.05  # nats, 99 % of the queries
 
@@ -54,6 +58,7 @@ class Built(NamedTuple):
     content: bytes
     engine: OnnxEngine
     initial_log_z: float
+    index_content: bytes
 
 
 class ExportReport(msgspec.Struct, frozen=True):
@@ -89,14 +94,19 @@ def export(
     progress("comparing with the reference")
     parity = check_parity(checkpoint, exact.engine, steps)
     progress("measuring the exact scan")
-    built = {"exact": exact}
+    built: dict[ScanName, Built] = {"exact": exact}
     candidates = [Candidate("exact", len(exact.content), latency_us(exact.engine))]
-    if scan == "int8" or (scan is None and is_large(spec)):
-        progress("building the int8 scan")
-        int8 = built["int8"] = _build(checkpoint, "int8", steps)
-        progress("measuring the int8 scan")
-        agrees = agreement(exact.engine, int8.engine, steps)
-        candidates.append(Candidate("int8", len(int8.content), latency_us(int8.engine), agrees))
+    for name in _approximate(spec, scan):
+        progress(f"building the {name} scan")
+        index = _index(checkpoint, exact.engine, steps) if name == "projected" else None
+        if name == "projected" and index is None:
+            continue
+        found = built[name] = _build(checkpoint, name, steps, index)
+        progress(f"measuring the {name} scan")
+        agrees = agreement(exact.engine, found.engine, steps)
+        candidates.append(Candidate(name, len(found.content), latency_us(found.engine), agrees))
+        if choose(spec, candidates, scan)[0] == name:
+            break
     chosen, reason = choose(spec, candidates, scan)
     report = ExportReport(chosen, reason, parity, tuple(candidates))
     _save(model_dir, checkpoint, built[chosen], report)
@@ -104,8 +114,15 @@ def export(
 
 
 def is_large(spec: ModelSpec) -> bool:
-    """Whether an int8 scan may be faster than an exact one."""
-    return spec.item_count >= GROUPED_FROM and _numbers(spec) >= INT8_FROM_NUMBERS
+    """Whether an approximate scan may be faster than an exact one."""
+    return spec.item_count >= GROUPED_FROM and _numbers(spec) >= APPROXIMATE_FROM_NUMBERS
+
+
+def _approximate(spec: ModelSpec, scan: ScanName | None) -> Sequence[ScanName]:
+    """What to try, the cheapest to serve first."""
+    if scan is not None:
+        return () if scan == "exact" else (scan,)
+    return ("projected", "int8") if is_large(spec) else ()
 
 
 def choose(
@@ -113,27 +130,61 @@ def choose(
 ) -> tuple[ScanName, str]:
     """The scan to serve and the reason in words.
 
-    The measured quality decides, and the size of the scan stands for the speed: by the clock of a
+    The measured quality decides, and the order of trying stands for the speed: by the clock of a
     busy machine two exports of one model would differ.
     """
     if scan is not None:
+        if scan not in {candidate.scan for candidate in candidates}:
+            raise ExportError(
+                f"the {scan} scan cannot be as good as it has to be with this model's items; "
+                "leave the choice to the export"
+            )
         return scan, "asked for"
-    quality = {candidate.scan: candidate.agreement for candidate in candidates}.get("int8")
-    if quality is None:
-        return "exact", f"{_numbers(spec)} numbers to scan are fewer than {INT8_FROM_NUMBERS}"
-    found = f"recall@{spec.top_k} {quality.recall:.4f}, log Z error {quality.log_z_error_p99:.4f}"
-    if quality.recall < MIN_RECALL or quality.log_z_error_p99 > MAX_LOG_Z_ERROR:
-        return "exact", f"int8 misses recall {MIN_RECALL} or error {MAX_LOG_Z_ERROR}: {found}"
-    return "int8", found
+    found = f"{_numbers(spec)} numbers to scan are fewer than {APPROXIMATE_FROM_NUMBERS}"
+    for candidate in candidates:
+        quality = candidate.agreement
+        if quality is None:
+            continue
+        found = f"recall@{spec.top_k} {quality.recall:.4f}"
+        found += f", log Z error {quality.log_z_error_p99:.4f}"
+        if quality.recall >= MIN_RECALL and quality.log_z_error_p99 <= MAX_LOG_Z_ERROR:
+            return candidate.scan, found
+        found = f"{candidate.scan} misses recall {MIN_RECALL} or error {MAX_LOG_Z_ERROR}: {found}"
+    return "exact", found
 
 
-def _build(checkpoint: Checkpoint, scan: ScanName, steps: Sequence[Tokens]) -> Built:
+def _build(
+    checkpoint: Checkpoint,
+    scan: ScanName,
+    steps: Sequence[Tokens],
+    index: ScanIndex | None = None,
+) -> Built:
     spec = checkpoint.spec
-    content = graph.build(spec, checkpoint.weights, checkpoint.fingerprint, scan)
+    directions = None if index is None else index.directions
+    content = graph.build(spec, checkpoint.weights, checkpoint.fingerprint, scan, directions)
     log_z = float(reference.initial(spec, checkpoint.weights, 1).log_z[0])
-    engine = OnnxEngine(checkpoint, StepSession(content, spec), log_z, {})
+    engine = OnnxEngine(checkpoint, StepSession(content, spec, index), log_z, {})
     check_batching(engine, steps)
-    return Built(content, engine, log_z)
+    return Built(content, engine, log_z, b"" if index is None else index_bytes(index))
+
+
+def _index(
+    checkpoint: Checkpoint, exact: OnnxEngine, steps: Sequence[Tokens]
+) -> ScanIndex | None:
+    """The projected scan's index; None where it does not suit the model's items."""
+    vectors = scaled_directions(checkpoint.spec, checkpoint.weights)
+    return fit_index(vectors, _queries(exact, steps), checkpoint.spec.top_k)
+
+
+def _queries(engine: OnnxEngine, steps: Sequence[Tokens]) -> Floats:
+    """Unit vectors of the memories that the steps leave behind [N, H], at most MAX_QUERIES."""
+    memory, found = engine.initial(len(steps[0].item)), []
+    for tokens in steps:
+        memory = engine.advance(tokens, first_rows(memory, len(tokens.item))).memory
+        found.append(memory.hidden.astype(np.float32))
+    hidden = np.concatenate(found)  # [N, H]
+    hidden = hidden[:: max(1, len(hidden) // MAX_QUERIES)][:MAX_QUERIES]
+    return np.asarray(hidden / np.linalg.norm(hidden, axis=1, keepdims=True))
 
 
 def _save(model_dir: Path, checkpoint: Checkpoint, built: Built, report: ExportReport) -> None:
@@ -144,9 +195,10 @@ def _save(model_dir: Path, checkpoint: Checkpoint, built: Built, report: ExportR
         graph_digest=digest_of(built.content),
         scan=report.scan,
         initial_log_z=built.initial_log_z,
+        index_digest=digest_of(built.index_content) if built.index_content else "",
         measured=measured,
     )
-    save_step(model_dir, step, built.content)
+    save_step(model_dir, step, built.content, built.index_content)
     _drop_foreign_calibration(model_dir, step.fingerprint)
 
 
@@ -162,9 +214,9 @@ def _check_limits(checkpoint: Checkpoint, scan: ScanName | None) -> None:
             f"the model's net is {net!r}, and a worker serves {', '.join(SERVED_NETS)} alone; "
             "train one with --set net=gru"
         )
-    if scan == "int8" and spec.item_count < GROUPED_FROM:
+    if scan in ("int8", "projected") and spec.item_count < GROUPED_FROM:
         raise ExportError(
-            f"the int8 scan needs {GROUPED_FROM} items, the model has {spec.item_count}; "
+            f"the {scan} scan needs {GROUPED_FROM} items, the model has {spec.item_count}; "
             "leave the choice to the export"
         )
     if not abs(scale) <= MAX_LOGIT_SCALE:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from model.checkpoint import NORM_FLOOR
+from model.checkpoint import scaled_directions
 from model.graph_builder import GraphBuilder
 from model.int8_scan import int8_scan
 from model.scan import Scan, exact_scan
@@ -24,14 +24,20 @@ Weights = Mapping[str, Floats]
 
 
 def build(
-    spec: ModelSpec, weights: Weights, fingerprint: bytes, scan_name: ScanName = "exact"
+    spec: ModelSpec,
+    weights: Weights,
+    fingerprint: bytes,
+    scan_name: ScanName = "exact",
+    directions: Floats | None = None,
 ) -> bytes:
     """The step of a model (weights as ``checkpoint.weight_shapes`` names them) as ONNX bytes.
 
     Inputs: ``item``, ``action``, ``gap`` int32 [B]; ``chosen_action`` int32 [B, 1], which is
     ``action`` again; ``dense`` [B, F], absent if F is 0; ``hidden`` [B, H]; ``log_z`` [B, 1].
     Outputs: ``new_hidden`` [B, H], ``top_items`` int32 [B, K] and ``scores`` [B, W], whose columns
-    are those of ``served.score_columns``.
+    are those of ``served.score_columns``. With the scan "projected", which runs outside of the
+    graph, ``directions`` [H, D] are those of its index; ``queries`` [B, H] and ``along`` [B, D]
+    stand in the place of ``top_items``, and the columns that the scan fills are 0.
     """
     graph = GraphBuilder()
     width = spec.hidden_width
@@ -54,26 +60,20 @@ def build(
     projected = _projected_input(graph, weights, item, action, gap, dense)  # [B, 3H]
     new_hidden = _gru(graph, spec, projected, gates, new_gate, hidden)
     queries = _unit(graph, new_hidden)
-    scan = _scan(graph, spec, scan_name, queries, vectors, padded)
     heads = _heads(graph, spec, weights, new_hidden)
-
     surprises = [graph("Neg", item_logp), graph("Neg", chosen_logp)]
-    top_logp = graph("Sub", scan.top_logits, scan.log_z)
-    graph("Concat", *surprises, scan.log_z, top_logp, *heads, name="scores", axis=1)
-    graph.cast(scan.top_items, "int32", name="top_items")
     graph.output("new_hidden", spec.memory_dtype, "B", width)
-    graph.output("top_items", "int32", "B", spec.top_k)
+    if directions is not None:
+        scanned = [_to_be_scanned(graph, spec, queries, directions)]
+    else:
+        scan = _scan(graph, spec, scan_name, queries, vectors, padded)
+        scanned = [scan.log_z, graph("Sub", scan.top_logits, scan.log_z)]
+        graph.cast(scan.top_items, "int32", name="top_items")
+        graph.output("top_items", "int32", "B", spec.top_k)
+    graph("Concat", *surprises, *scanned, *heads, name="scores", axis=1)
     graph.output("scores", "float32", "B", sum(score_columns(spec).values()))
     metadata = {"format": str(GRAPH_FORMAT), "fingerprint": fingerprint.hex()}
     return graph.model("step", metadata).SerializeToString()  # type: ignore[no-any-return]
-
-
-def scaled_directions(spec: ModelSpec, weights: Weights) -> Floats:
-    """The known items' unit vectors times the logit scale, [V, H]."""
-    items = weights["item_embedding"][: spec.item_count].astype(np.float64)
-    lengths = np.maximum(np.linalg.norm(items, axis=1, keepdims=True), NORM_FLOOR)
-    scaled: Floats = (items / lengths * weights["logit_scale"]).astype(np.float32)
-    return scaled
 
 
 def _priced_items(spec: ModelSpec, vectors: Floats) -> Floats:
@@ -107,6 +107,18 @@ def _scan(
     if scan_name == "exact":
         return exact_scan(graph, queries, vectors, spec.top_k)
     return int8_scan(graph, queries, vectors, padded, spec.top_k)
+
+
+def _to_be_scanned(graph: GraphBuilder, spec: ModelSpec, queries: str, directions: Floats) -> str:
+    """Give out what a scan outside of the graph reads; room for its results, [B, 1 + K] zeros."""
+    width, dims = directions.shape
+    graph("Identity", queries, name="queries")
+    graph("MatMul", queries, graph.constant(directions), name="along")
+    graph.output("queries", "float32", "B", width)
+    graph.output("along", "float32", "B", dims)
+    nothing = graph("Mul", queries, graph.constant(0.0))  # [B, H]
+    columns = graph.constant(np.zeros(spec.top_k + 1), "int64")
+    return graph("Gather", nothing, columns, axis=1)
 
 
 def _from_memory(

@@ -12,11 +12,12 @@ from model.spec import ModelSpec
 STEP_FILE = "step.json"
 GRAPH_FILE = "step.onnx"
 CALIBRATION_FILE = "calibration.safetensors"
+INDEX_FILE = "index.safetensors"
 
 GRAPH_FORMAT = 1
 MAX_GRAPH_BYTES = (1 << 31) - 1  # protobuf takes no larger message
 
-ScanName = Literal["exact", "int8"]
+ScanName = Literal["exact", "int8", "projected"]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,6 +28,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     graph_digest: str  # of the bytes of ``step.onnx``
     scan: ScanName
     initial_log_z: float  # log normaliser under the memory of a user who has done nothing
+    index_digest: str = ""  # of the bytes of ``index.safetensors``, where the scan has one
     measured: dict[str, Any] = {}
 
 
@@ -47,8 +49,13 @@ def digest_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def save_step(directory: Path, step: Step, graph: bytes) -> None:
-    """Write a graph and its description; the description last, so that a cut leaves no mix."""
+def save_step(directory: Path, step: Step, graph: bytes, index: bytes = b"") -> None:
+    """Write a graph, its index and its description; the description last, so that a cut leaves no
+    mix."""
     write_atomically(directory / GRAPH_FILE, graph)
+    if index:
+        write_atomically(directory / INDEX_FILE, index)
+    else:
+        (directory / INDEX_FILE).unlink(missing_ok=True)
     text = msgspec.json.format(msgspec.json.encode(step), indent=2)
     write_atomically(directory / STEP_FILE, text + b"\n")

@@ -5,9 +5,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.native_scan import ItemScan
 from model.runtime import ort
+from model.scan_index import ScanIndex
 from model.served import score_columns
 from model.spec import Floats, Hidden, Ints, Memory, ModelSpec, Tokens
+
+# With the projected scan only its index passes through the cache, once for all rows of a call.
+PROJECTED_ROWS = 256
 
 # The scores of all items of one call should stay in the processor's cache: measured, 17,000 items
 # cost the least at 16 to 64 rows a call.
@@ -28,10 +33,11 @@ class StepSession:
     step. A call overwrites ``new_hidden``, ``top_items`` and ``scores`` of the call before.
     """
 
-    def __init__(self, graph: bytes, spec: ModelSpec) -> None:
+    def __init__(self, graph: bytes, spec: ModelSpec, index: ScanIndex | None = None) -> None:
         self._session = _open(graph)
         self._bindings: dict[int, ort.IOBinding] = {}
-        self.rows = rows = rows_per_call(spec)
+        self._scanner, self._top_k = None if index is None else ItemScan(index), spec.top_k
+        self.rows = rows = rows_per_call(spec) if index is None else PROJECTED_ROWS
         columns = sum(score_columns(spec).values())
         self._item = _buffer("int32", rows)
         self._action = _buffer("int32", rows)
@@ -54,9 +60,14 @@ class StepSession:
             self._inputs["dense"] = self._dense
         self._outputs: dict[str, npt.NDArray[np.generic]] = {
             "new_hidden": self.new_hidden,
-            "top_items": self.top_items,
             "scores": self.scores,
         }
+        if index is None:
+            self._outputs["top_items"] = self.top_items
+        else:
+            self._queries: Floats = _buffer("float32", rows, spec.hidden_width)
+            self._along: Floats = _buffer("float32", rows, index.dims)
+            self._outputs |= {"queries": self._queries, "along": self._along}
         self._check_signature()
 
     @property
@@ -77,6 +88,17 @@ class StepSession:
         if binding is None:
             binding = self._bindings[rows] = self._bind(rows)
         self._session.run_with_iobinding(binding)
+        if self._scanner is not None:
+            self._scan(self._scanner, rows)
+
+    def _scan(self, scanner: ItemScan, rows: int) -> None:
+        """Fill in what the graph left to the scan: see ``served.score_columns``."""
+        found = scanner.find(self._queries[:rows], self._along[:rows], self._top_k)
+        self.top_items[:rows] = found.top_items
+        self.scores[:rows, 2] = found.log_z
+        np.subtract(
+            found.top_logits, found.log_z[:, None], out=self.scores[:rows, 3 : 3 + self._top_k]
+        )
 
     def _bind(self, rows: int) -> ort.IOBinding:
         binding = self._session.io_binding()

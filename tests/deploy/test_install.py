@@ -30,7 +30,10 @@ class Clone:
             "pyproject.toml",
             "requirements.lock",
             "requirements-dev.lock",
+            "deploy/build_native.py",
+            "model/native/scan.c",
         ):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.root / name)
         tools = folder / "tools"
         tools.mkdir()

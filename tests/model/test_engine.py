@@ -37,6 +37,8 @@ SHAPES = [
     {"scan": "exact", "item_count": 1_100, "hidden_width": 33, "features": ("a",)},
     {"scan": "int8", "item_count": 1_100, "hidden_width": 33, "features": ("a",)},
     {"scan": "int8", "item_count": 1_056, "hidden_width": 16},
+    {"scan": "projected", "item_count": 1_100, "hidden_width": 32, "features": ("a",)},
+    {"scan": "projected", "item_count": 1_057, "hidden_width": 24},
 ]
 
 

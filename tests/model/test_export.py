@@ -10,11 +10,11 @@ import pytest
 from model import export as exporter
 from model.calibration import save_calibration
 from model.checkpoint import load, save
-from model.engine import open_engine
+from model.engine import EngineError, open_engine
 from model.export import Candidate, ExportError, ExportReport, choose, export, is_large
 from model.measure import Agreement
 from model.parity import ParityError
-from model.served import GRAPH_FILE, STEP_FILE, Step
+from model.served import GRAPH_FILE, INDEX_FILE, STEP_FILE, ScanName, Step
 from model.stand_in import random_tokens
 from tests.tiny_model import random_weights, tiny_spec
 
@@ -96,9 +96,10 @@ def test_a_graph_too_large_to_serve_is_refused_before_it_is_built(
     assert not (trained / GRAPH_FILE).exists()
 
 
-def test_int8_needs_a_catalogue(trained: Path) -> None:
+@pytest.mark.parametrize("scan", ["int8", "projected"])
+def test_an_approximate_scan_needs_a_catalogue(trained: Path, scan: ScanName) -> None:
     with pytest.raises(ExportError, match="the model has 30"):
-        export(trained, scan="int8")
+        export(trained, scan=scan)
 
 
 def candidates(recall: float, log_z_error: float) -> list[Candidate]:
@@ -138,16 +139,33 @@ def test_who_asks_for_a_scan_gets_it() -> None:
     assert choose(SPEC, candidates(0.5, 9.0), "int8")[0] == "int8"
 
 
-def test_a_large_catalogue_is_measured_and_scanned_in_int8(
+def test_a_scan_that_does_not_suit_the_items_is_not_given_out() -> None:
+    with pytest.raises(ExportError, match="as good as it has to be"):
+        choose(SPEC, candidates(1.0, 0.0), "projected")
+
+
+def test_a_large_catalogue_is_measured_and_scanned_along_directions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter, "INT8_FROM_NUMBERS", 1_100 * 32)
+    monkeypatch.setattr(exporter, "APPROXIMATE_FROM_NUMBERS", 1_100 * 32)
     spec = tiny_spec(item_count=1_100, hidden_width=32)
     save(tmp_path, spec, items_of(1_100), random_weights(spec))
     report = export(tmp_path)
-    assert report.scan == "int8"
-    exact, int8 = report.candidates
-    assert int8.agreement is not None
-    assert int8.agreement.queries == 8 * 256
-    assert set(exact.latency_us) == set(int8.latency_us) == {"1", "64", "256"}
+    assert report.scan == "projected"
+    exact, projected = report.candidates
+    assert projected.agreement is not None
+    assert projected.agreement.queries == 8 * 256
+    assert set(exact.latency_us) == set(projected.latency_us) == {"1", "64", "256"}
     assert open_engine(tmp_path).spec == spec
+
+    (tmp_path / INDEX_FILE).write_bytes(b"another")
+    with pytest.raises(EngineError, match="export the model again"):
+        open_engine(tmp_path)
+
+
+def test_odd_widths_are_scanned_in_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter, "APPROXIMATE_FROM_NUMBERS", 1_100 * 32)
+    spec = tiny_spec(item_count=1_100, hidden_width=33)
+    save(tmp_path, spec, items_of(1_100), random_weights(spec))
+    assert export(tmp_path).scan == "int8"
+    assert not (tmp_path / INDEX_FILE).exists()

@@ -1,0 +1,52 @@
+"""Compiling at install time: what is compiled, and that an install goes on without a compiler."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from build_native import CustomBuildHook
+data = {"artifacts": []}
+hook = CustomBuildHook(sys.argv[2], {}, None, None, "", "wheel")
+hook.initialize("standard", data)
+print(data)
+"""
+
+
+def build(folder: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Run the hook on a copy of the sources, as an installer would in a process of its own."""
+    shutil.copytree(ROOT / "model/native", folder / "model/native", dirs_exist_ok=True)
+    for library in (folder / "model/native").glob("*.so"):
+        library.unlink()
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-c", SCRIPT, str(ROOT / "deploy"), str(folder)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_the_library_lies_beside_its_source_and_in_the_wheel(tmp_path: Path) -> None:
+    done = build(tmp_path, PATH="/usr/local/bin:/usr/bin:/bin")
+    assert (tmp_path / "model/native/scan.so").stat().st_size > 0
+    assert "'artifacts': ['model/native/scan.so']" in done.stdout
+    assert "'pure_python': False" in done.stdout
+
+
+def test_without_a_compiler_the_install_goes_on_and_says_so(tmp_path: Path) -> None:
+    for environ in ({"PATH": str(tmp_path)}, {"PATH": "/usr/bin:/bin", "CC": "false"}):
+        done = build(tmp_path, **environ)
+        assert "{'artifacts': []}" in done.stdout
+        assert "Install a C compiler" in done.stderr
+        assert not (tmp_path / "model/native/scan.so").exists()
+
+
+def test_a_compiler_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = build(tmp_path, CC="no-such-compiler")
+    assert "no-such-compiler: No such file" in done.stderr
