@@ -4,6 +4,7 @@ Every value comes from integer counts, exact divisions and lookup tables, so tha
 bits in a batch of one and in a batch of a thousand.
 """
 
+from bisect import bisect_right
 from math import cos, pi, sin
 
 import msgspec
@@ -55,11 +56,10 @@ def gap_codes(gap_ms: npt.NDArray[np.int64], spec: ModelSpec) -> npt.NDArray[np.
     return np.where(gap_ms < 0, 0, codes).astype(np.int32)
 
 
-def dwell_codes(dwell_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Dwell times [B] as the ring keeps them, in 4 bits: 0 where the event names none (negative),
-    else 1 + place among the duration edges."""
-    place = np.searchsorted(_DURATION_EDGES_MS, dwell_ms, side="right")
-    return np.where(dwell_ms < 0, 0, 1 + place).astype(np.uint8)
+def dwell_code(dwell_ms: int) -> int:
+    """A dwell time as the ring keeps it, in 4 bits: 0 where the event names none (negative), else
+    1 + place among the duration edges."""
+    return 0 if dwell_ms < 0 else 1 + bisect_right(GAP_EDGES_MS, dwell_ms)
 
 
 class Moment(msgspec.Struct, frozen=True):

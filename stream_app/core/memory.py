@@ -41,14 +41,15 @@ def remember(columns: Mapping[str, Any], rows: Places, step: Advance) -> None:
     columns["hidden"][rows] = step.memory.hidden
     columns["log_z"][rows] = step.memory.log_z
     columns["close_surprise"][rows] = -step.action_logp[:, 0]
-    k = min(EXPECTED, step.top_items.shape[1])
-    columns["expected_item"][rows, :k] = step.top_items[:, :k]
-    columns["expected_item_logp"][rows, :k] = step.top_logp[:, :k]
     actions = likeliest_actions(step.action_logp)  # [B, k]
-    k = actions.shape[1]
     logp = np.take_along_axis(step.action_logp, actions, axis=1)
-    columns["expected_action"][rows, :k] = actions
-    columns["expected_action_logp"][rows, :k] = logp
+    found = (step.top_items, step.top_logp, actions, logp)
+    for name, values in zip(EXPECTED_FIELDS, found, strict=True):
+        k = values.shape[1]
+        if k >= EXPECTED:
+            columns[name][rows] = values[:, :EXPECTED]
+        else:
+            columns[name][rows, :k] = values
 
 
 def expect_nothing(columns: Mapping[str, Any], rows: Places) -> None:
@@ -67,9 +68,8 @@ def anchor(
     """Count the events ``number`` [B] of the users' histories behind their anchors, and take the
     anchors anew where they are due: one is never older than half a ring."""
     due = number % half == 0
-    columns["anchor_age"][rows] = np.where(
-        due, 0, np.minimum(columns["anchor_age"][rows], OLDEST_AGE - 1) + 1
-    )
+    age = np.minimum(columns["anchor_age"][rows], np.uint8(OLDEST_AGE - 1))
+    columns["anchor_age"][rows] = (age + np.uint8(1)) * ~due
     if due.any():
         columns["anchor"][rows[due]] = step.memory.hidden[due]
         columns["anchor_log_z"][rows[due]] = step.memory.log_z[due]

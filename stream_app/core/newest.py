@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from stream_app.core.batch import EventBatch
 from stream_app.core.entries import Steps
-from stream_app.core.state import EVENT_ID_BYTES, read_event_id, stored_event_id
+from stream_app.core.state import read_event_id, stored_event_id
 from stream_app.core.store import PartitionStore
 
 _LAST_REVISION = (1 << 16) - 1
@@ -43,28 +43,20 @@ def newest_of(k: int, steps: Steps, batch: EventBatch, store: PartitionStore) ->
 
 def keep_newest(steps: Steps, batch: EventBatch, store: PartitionStore) -> None:
     """Write into the rows what this pass made their newest events."""
-    if not steps.row:
-        return
+    column = store.columns
     # By row its last step that is not late: later ones take the place of earlier ones.
     newest = {row: k for k, row in enumerate(steps.row) if k not in steps.late}
-    rows, column = list(newest), store.columns
-    ids = [steps.click[k].event_id for k in newest.values()]
-    column["newest_offset"][rows] = [batch.offsets[steps.batch_row[k]] for k in newest.values()]
-    column["revision"][rows] = 0
-    _keep_ids(rows, ids, store)
+    for row, k in newest.items():
+        held, tail = stored_event_id(steps.click[k].event_id)
+        column["newest_offset"][row] = batch.offsets[steps.batch_row[k]]
+        column["revision"][row] = 0
+        column["event_id"][row] = held
+        if tail:
+            store.long_ids[steps.pseudonym[k]] = tail
+        elif store.long_ids:
+            store.long_ids.pop(steps.pseudonym[k], None)
     corrected = {steps.row[k]: late for k, late in steps.late.items()}
     for row, late in corrected.items():
         if late.newest == newest.get(row, -1):
             revision = int(column["revision"][row]) + late.corrections
             column["revision"][row] = min(revision, _LAST_REVISION)
-
-
-def _keep_ids(rows: list[int], ids: list[str | None], store: PartitionStore) -> None:
-    held = [(event_id or "").encode() for event_id in ids]
-    if store.long_ids or any(len(name) > EVENT_ID_BYTES or name[-1:] == b"\0" for name in held):
-        for n, (row, event_id) in enumerate(zip(rows, ids, strict=True)):
-            held[n], tail = stored_event_id(event_id)
-            store.long_ids.pop(store.pseudonyms[row], None)
-            if tail:
-                store.long_ids[store.pseudonyms[row]] = tail
-    store.columns["event_id"][rows] = held

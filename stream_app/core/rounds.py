@@ -2,6 +2,7 @@
 event needs the memory that the one before it left; a round is one call of the engine, and a few
 more where events came late."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from stream_app.core.results import Results, empty, keep
 from stream_app.core.state import ACTION_CODE, NAMES_SESSION, STARTS_SESSION
 from stream_app.core.store import PartitionStore
 
+Places = npt.NDArray[np.intp]
+Play = Callable[[Places, dict[str, Any], PartitionStore, Engine, Results], None]
+
 _RING = ("used", "next", "ring_base_ms", "ring")
 
 
@@ -23,22 +27,25 @@ def advance(steps: Steps, store: PartitionStore, engine: Engine) -> Results:
     if not steps.row:
         return results
     columns = _columns(steps)
-    is_late = np.zeros(len(steps.row), np.bool_)
-    is_late[list(steps.late)] = True
     order = np.argsort(columns["round"], kind="stable")
     ends = np.flatnonzero(np.diff(columns["round"][order])) + 1
     for group in np.split(order, ends):
-        if not steps.late:
-            _round(group, columns, store, engine, results)
-            continue
-        for chosen, play in ((group[~is_late[group]], _round), (group[is_late[group]], late.fold)):
+        for chosen, play in _sorted_out(group, steps):
             if len(chosen):
                 play(chosen, columns, store, engine, results)
     return results
 
 
+def _sorted_out(group: Places, steps: Steps) -> list[tuple[Places, Play]]:
+    """The steps of a round by what plays them."""
+    if not steps.late:
+        return [(group, _round)]
+    is_late = np.array([k in steps.late for k in group.tolist()], np.bool_)
+    return [(group[~is_late], _round), (group[is_late], late.fold)]
+
+
 def _round(
-    steps: npt.NDArray[np.intp],
+    steps: Places,
     columns: dict[str, Any],
     store: PartitionStore,
     engine: Engine,
@@ -90,10 +97,12 @@ def _columns(steps: Steps) -> dict[str, Any]:
     types |= {"row": np.intp, "round": np.intp, "starts": np.bool_, "item": np.int32}
     types |= {"item_hash": np.uint32, "id_hash": np.uint64}
     columns = {name: np.array(getattr(steps, name), dtype) for name, dtype in types.items()}
-    is_named = np.array([click.session_id is not None for click in steps.click], np.bool_)
-    mark = np.array(steps.action, np.uint8) | is_named * np.uint8(NAMES_SESSION)
-    columns["mark"] = mark | columns["starts"] * np.uint8(STARTS_SESSION)
-    columns["dwell"] = features.dwell_codes(np.array(steps.dwell_ms, np.int64))
+    marks = [
+        action | starts * STARTS_SESSION | (click.session_id is not None) * NAMES_SESSION
+        for action, starts, click in zip(steps.action, steps.starts, steps.click, strict=True)
+    ]
+    columns["mark"] = np.array(marks, np.uint8)
+    columns["dwell"] = np.array([features.dwell_code(ms) for ms in steps.dwell_ms], np.uint8)
     if steps.late:
         nexts = {k: found.next_starts for k, found in steps.late.items()}
         columns["next_starts"] = np.array([nexts.get(k, False) for k in range(len(steps.row))])

@@ -52,7 +52,13 @@ class Tally:
             self._match(early[0], seen, early[1])
 
     def prediction(self, prediction: Prediction, now_ms: float) -> None:
-        """``now_ms``: wall clock at arrival, the same clock as the broker's append times."""
+        """``now_ms``: wall clock at arrival, the same clock as the broker's append times.
+
+        A correction counts as nothing of its own: it changes what the user's newest event foretold.
+        """
+        if prediction.revision > 0:
+            self._foretell(prediction)
+            return
         self.predicted += 1
         self.fallbacks += prediction.fallback is not None
         self._arrivals.append(now_ms)
@@ -94,6 +100,9 @@ class Tally:
         foretold = self._foretold.pop(prediction.user, None)
         if seen.item_id is not None and foretold is not None:
             self._hits.append(seen.item_id in foretold)
+        self._foretell(prediction)
+
+    def _foretell(self, prediction: Prediction) -> None:
         top = frozenset(item.item_id for item in prediction.items[: self._top_k])
         self._foretold[prediction.user] = top
         if len(self._foretold) > MAX_USERS:

@@ -113,7 +113,7 @@ def dense(histories: list[list[Event]]) -> npt.NDArray[np.float32]:
                 np.array([event.item], np.uint32),
                 np.array([event.action | STARTS_SESSION], np.uint8),
                 np.array([1], np.uint64),
-                features.dwell_codes(np.array([event.dwell_ms], np.int64)),
+                np.array([features.dwell_code(event.dwell_ms)], np.uint8),
             )
             place[lane] = window.insert(one, arrivals)[0]
     last = [events[-1] for events in histories]

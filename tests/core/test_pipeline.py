@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
 from stream_app.core.config import CoreConfig
-from tests.core.streams import CONFIG, KEY, decoded, played, records
+from tests.core.streams import CONFIG, KEY, decoded, flows, played, records
 
 FEATURES = ("hour_sin", "weekday_cos", "dwell", "interval", "burst", "repeat_share")
 FEATURES += ("session_position", "share_view", "share_cart")
@@ -19,7 +19,8 @@ RELAXED = settings(
 
 @st.composite
 def cut_streams(draw: st.DrawFn) -> tuple[list[bytes | None], list[int], list[int]]:
-    values = draw(st.lists(records(), min_size=1, max_size=160))
+    streams = st.lists(records(), min_size=1, max_size=160), flows(120)
+    values = draw(st.one_of(*streams))  # flows are often late
     cuts = draw(st.lists(st.integers(0, len(values)), max_size=6))
     crashes = draw(st.lists(st.integers(0, 6), max_size=4))
     return values, cuts, crashes

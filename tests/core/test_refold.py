@@ -170,3 +170,132 @@ def test_any_order_of_arrival_ends_where_the_order_of_time_does(
     late = sum(at < max(newest[:n], default=0) for n, at in enumerate(newest))
     assert found.totals.late == found.totals.corrections == late
     assert len(found.predictions) == len(events) + late
+
+
+@RELAXED
+@given(events=histories(12), data=st.data(), reset=st.booleans())
+def test_a_late_event_is_answered_as_if_it_had_come_in_time(
+    events: list[dict[str, Any]], data: st.DataObject, reset: bool, tiny_engine_with: Make
+) -> None:
+    """Its own prediction is that of the arrival in time of all that came before it by then."""
+    engine = tiny_engine_with(features=FEATURES, ring_length=12, reset_at_session=reset)
+    arrived = data.draw(st.permutations(events))
+    first = told(arrived, engine).first()
+    for number, event in enumerate(arrived):
+        known = sorted(arrived[: number + 1], key=lambda e: int(e["timestamp"]))
+        place = known.index(event)
+        in_time = told(known[: place + 1], engine).first()[event["event_id"]]
+        assert said(first[event["event_id"]]) == said(in_time)
+
+
+# Features that ask for no more of the past than memory and the event itself do.
+MEMORY_ONLY = ("hour_sin", "weekday_cos", "dwell")
+
+
+@RELAXED
+@given(events=histories(40), data=st.data(), reset=st.booleans(), cuts=CUTS)
+def test_the_law_holds_for_events_behind_the_anchor_once_a_ring_has_overflowed(
+    events: list[dict[str, Any]],
+    data: st.DataObject,
+    reset: bool,
+    cuts: list[int],
+    tiny_engine_with: Make,
+) -> None:
+    """A full ring of 8 has an anchor every 4 events; neighbours that change places without one
+    between them are folded from it, however long the history is."""
+    engine = tiny_engine_with(features=MEMORY_ONLY, ring_length=8, reset_at_session=reset)
+    arrived, place = list(events), 0
+    while place + 1 < len(arrived):
+        if (place + 1) % 4 and data.draw(st.booleans()):
+            arrived[place : place + 2] = arrived[place + 1], arrived[place]
+            place += 1
+        place += 1
+    found, expected = told(arrived, engine, cuts, range(0, 9, 2)), told(events, engine)
+    assert_same_user(found, expected, "u")
+    first = found.first()
+    for event_id, prediction in expected.first().items():
+        if prediction.event_id in {e["event_id"] for e in arrived if is_late(e, arrived)}:
+            assert said(first[event_id]) == said(prediction)
+
+
+def is_late(event: dict[str, Any], arrived: Sequence[dict[str, Any]]) -> bool:
+    before = arrived[: list(arrived).index(event)]
+    return any(other["timestamp"] > event["timestamp"] for other in before)
+
+
+def test_late_events_of_many_users_are_folded_together(tiny_engine_with: Make) -> None:
+    """Users of different lengths, all late in one batch, next to users who are not."""
+    engine = tiny_engine_with(features=FEATURES, ring_length=12)
+    events = [
+        {
+            "user_id": f"u{user}",
+            "timestamp": START_MS + n * 7_000 + user,
+            "event_id": f"e{user}-{n}",
+            "item_id": f"i{(n * 5 + user) % 33}",
+        }
+        for n in range(12)
+        for user in range(8)
+        if n <= user + 3
+    ]
+    late = [event for n, event in enumerate(events) if n % 5 == 3]
+    arrived = [event for event in events if event not in late] + late
+    expected = told(events, engine)
+    for cuts in ([], [*range(1, len(arrived))]):
+        found = told(arrived, engine, cuts)
+        for user in range(8):
+            assert_same_user(found, expected, f"u{user}")
+    assert found.totals.late == len([e for e in late if is_late_of_user(e, arrived)])
+
+
+def is_late_of_user(event: dict[str, Any], arrived: Sequence[dict[str, Any]]) -> bool:
+    return is_late(event, [other for other in arrived if other["user_id"] == event["user_id"]])
+
+
+def click(at_ms: int, **fields: Any) -> dict[str, Any]:
+    return {"user_id": "u", "timestamp": START_MS + at_ms, **fields}
+
+
+def test_what_is_older_than_a_full_ring_or_the_lateness_leaves_no_trace(
+    tiny_engine_with: Make,
+) -> None:
+    engine = tiny_engine_with(features=FEATURES, ring_length=4)
+    events = [click(1_000 * n) for n in range(2, 8)]
+    before = told(events, engine)
+    for at_ms in (0, 3_999, -DAY_MS):
+        after = told([*events, click(at_ms)], engine)
+        assert after.totals.outcomes["rejected"] == 1
+        assert after.totals.late == 0
+        assert after.row("u").tobytes() == before.row("u").tobytes()
+
+
+def test_a_correction_names_the_newest_event_after_a_crash_whatever_its_id(
+    tiny_engine_with: Make,
+) -> None:
+    engine = tiny_engine_with()
+    for event_id in ("e", "a" * 36, "long " * 20, "ends in \0", None):
+        named = {} if event_id is None else {"event_id": event_id}
+        events = [click(0), click(9_000, **named), click(2_000), click(1_000)]
+        for cuts, crashes in (([], []), ([1, 2, 3], [0, 1, 2, 3])):
+            found = told(events, engine, cuts, crashes)
+            corrections = [p for p in found.predictions if p.revision]
+            assert [p.revision for p in corrections] == [1, 2]
+            assert {p.event_id for p in corrections} == {event_id or "clickahead.events-0-1"}
+            assert {(p.source.offset, p.at_ms) for p in corrections} == {(1, START_MS + 9_000)}
+
+
+def test_a_late_event_opens_no_closed_session_again(tiny_engine_with: Make) -> None:
+    engine = tiny_engine_with()
+    beat = {"event_type": "_heartbeat", "timestamp": START_MS + 9_000 + 30 * MINUTE_MS}
+    found = told([click(0), click(9_000), beat, click(2_000)], engine)
+    assert found.row("u")["session_open"][0] == 0
+    assert found.row("u")["session_events"][0] == 3
+    assert found.totals.late == 1
+
+
+def test_alerts_stay_and_a_correction_teaches_the_reservoir_nothing(tiny_engine_with: Make) -> None:
+    engine = tiny_engine_with()
+    events = [click(1_000 * n, item_id=f"i{n % 30}") for n in range(60)]
+    before = told(events, engine)
+    after = told([*events, click(30_500, item_id="i7")], engine)
+    assert len(before.store.reservoirs["surprise"]) + 1 >= len(after.store.reservoirs["surprise"])
+    assert after.totals.corrections == 1
