@@ -6,7 +6,8 @@ replay that was interrupted goes on where it stopped. All replays of an input to
 transactional id, so a second one ends the first, and no copy is missed because it was under way.
 
 The limit of this: a copy that the input topic's retention has deleted cannot be seen, and neither
-can one that was sent without the header.
+can one that was sent without the header. The worker reads committed records only; who reads the
+input topic otherwise may see twice what a killed replay had under way, half a thousand at most.
 """
 
 import asyncio

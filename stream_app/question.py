@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from stream_app.core.batch import BEFORE
 from stream_app.core.clean import Click
 from stream_app.core.events import Anomaly, RejectedRecord, Source
 from stream_app.core.store import PartitionStore
@@ -57,18 +58,22 @@ def cause_of(player: Player, question: Question, batches: Batches) -> Cause | No
     for commit, records in batches:
         for cause in player.causes(records, commit, from_offset):
             at = None if cause.record is None else cause.record.offset
-            if (is_own and at == from_offset) or (not is_own and _made_by(question, cause)):
-                return cause
+            if is_own:
+                if at == from_offset:
+                    return cause
+            elif (row := _row_of(question, cause)) is not None:
+                return cause._replace(record=None) if row == BEFORE else cause
     return None
 
 
-def _made_by(question: Question, cause: Cause) -> bool:
-    found = question.found
-    return found is not None and any(
-        role == found.role and _is_same(found.output, decode_output(role, record.value))
-        for role, record in outputs_of(cause.outputs)
-        if role != "rejected"
-    )
+def _row_of(question: Question, cause: Cause) -> int | None:
+    """The place in the batch that the output came of, if it came."""
+    for role, record in outputs_of(cause.outputs):
+        if question.found is None or role != question.found.role:
+            continue
+        if _is_same(question.found.output, decode_output(role, record.value)):
+            return record.row
+    return None
 
 
 def _is_same(one: Output, other: Output) -> bool:

@@ -84,7 +84,6 @@ TESTED_ELSEWHERE = {
     "stream_app/notices.py": "tests/commands/test_demo.py",
     "stream_app/explanation.py": "tests/commands/test_explain.py",
     "stream_app/published.py": "tests/commands/test_explain.py",
-    "stream_app/rebuild.py": "tests/commands/test_explain.py",
     "stream_app/time_travel.py": "tests/commands/test_explain.py",
     "stream_app/dead_letter_topic.py": "tests/test_dead_letter_replay.py",
     "stream_app/explanation_parts.py": "tests/commands/test_explain.py",

@@ -23,6 +23,7 @@ from stream_app.kafka.shell_config import changelog_of
 from stream_app.kafka.topic_admin import read_topics
 from stream_app.kafka.topic_reader import reader
 from stream_app.kafka.topics import LAG
+from stream_app.models_folder import models_in
 from stream_app.progress import Report, progress
 from stream_app.published import find_alert, find_event, find_source, published_with
 from stream_app.question import Question
@@ -118,28 +119,35 @@ async def _explain(
 def opener(
     settings: Settings, folders: list[Path]
 ) -> Callable[[Iterable[str]], Mapping[str, Engine]]:
-    """Opens model versions from the folders at hand."""
-    places = [*folders, model_directory(settings.worker.model_dir)]
+    """Opens model versions from the folders at hand, ``worker.models`` among them."""
 
     def open_models(versions: Iterable[str]) -> Mapping[str, Engine]:
+        wanted = set(versions)
+        promoted = models_in(settings.worker.models)()
+        places = [*folders, model_directory(settings.worker.model_dir)]
+        places += [promoted[version] for version in sorted(wanted & promoted.keys())]
         found: dict[str, Engine] = {}
         for place in places:
-            if not set(versions) - found.keys():
+            if wanted <= found.keys():
                 break
-            try:
-                engine = open_engine(place)
-            except EngineError as error:
-                raise UserError(str(error)) from error
+            engine = _opened(place)
             found[engine.version] = engine
-        for version in versions:
-            if version not in found:
-                raise UserError(
-                    f"The output was made by model {version}, which is not at hand; name its folder"
-                    f" with --model. Here are: {', '.join(found)}."
-                )
+        missing = sorted(wanted - found.keys())
+        if missing:
+            raise UserError(
+                f"The output was made by model {missing[0]}, which is not at hand; name its folder"
+                f" with --model. Here are: {', '.join(found)}."
+            )
         return found
 
     return open_models
+
+
+def _opened(folder: Path) -> Engine:
+    try:
+        return open_engine(folder)
+    except EngineError as error:
+        raise UserError(str(error)) from error
 
 
 def _not_found(

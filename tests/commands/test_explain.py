@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,13 +229,17 @@ def test_other_settings_than_the_workers_are_a_difference(shop: Shop) -> None:
 def test_a_model_that_is_not_at_hand_is_asked_for(shop: Shop, tmp_path: Path) -> None:
     row = shop.predictions[0]
     spec = tiny_spec(features=("hour_sin", "hour_cos", "dwell", "interval"))
-    other = write_tiny_model(tmp_path, spec, seed=9)
+    other = write_tiny_model(tmp_path / "other", spec, seed=9)
     environ = {"CLICKAHEAD_WORKER__MODEL_DIR": str(other)}
     refused = shop.explain("--event", row["event_id"], **environ)
     assert refused.exit_code == ExitCode.USAGE
     assert f"model {row['model']}, which is not at hand" in refused.stderr
     model = shop.environ["CLICKAHEAD_WORKER__MODEL_DIR"]
     assert shop.explain("--event", row["event_id"], "--model", model, **environ).exit_code == 0
+    promoted = tmp_path / "promoted"
+    shutil.copytree(model, promoted / row["model"])
+    environ["CLICKAHEAD_WORKER__MODELS"] = str(promoted)
+    assert shop.explain("--event", row["event_id"], **environ).exit_code == 0
 
 
 def test_what_compaction_took_is_refused_and_never_guessed(shop: Shop) -> None:

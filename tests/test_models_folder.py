@@ -1,0 +1,26 @@
+"""Which models may be promoted: folders named after the version that they hold."""
+
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import MANIFEST_FILE
+from stream_app.models_folder import models_in
+
+VERSION = "gru-0123456789abcdef"
+
+
+def test_folders_named_after_a_version_are_models(tmp_path: Path) -> None:
+    find = models_in(tmp_path)
+    assert find() == {}
+    for name in (VERSION, "gru", "notes-of-mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / MANIFEST_FILE).write_text("{}")
+    (tmp_path / "gru-fedcba9876543210").mkdir()
+    assert find() == {VERSION: tmp_path / VERSION}
+
+
+def test_without_a_folder_there_are_none_and_a_missing_one_is_said(tmp_path: Path) -> None:
+    assert models_in(None)() == {}
+    with pytest.raises(OSError, match="absent"):
+        models_in(tmp_path / "absent")()
