@@ -44,6 +44,8 @@ class Totals(msgspec.Struct):
     flags: dict[str, int] = {}
     closed_sessions: int = 0
     fallbacks: int = 0
+    late: int = 0
+    corrections: int = 0
     notices: list[str] = []
 
     def add(self, out: OutputBatch) -> None:
@@ -51,8 +53,8 @@ class Totals(msgspec.Struct):
             mine, theirs = getattr(self, name), getattr(out, name)
             for key, count in theirs.items():
                 mine[key] = mine.get(key, 0) + count
-        self.closed_sessions += out.closed_sessions
-        self.fallbacks += out.fallbacks
+        for name in ("closed_sessions", "fallbacks", "late", "corrections"):
+            setattr(self, name, getattr(self, name) + getattr(out, name))
         self.notices += [notice for notice in out.notices if notice not in self.notices]
 
     @property

@@ -43,7 +43,7 @@ def remember(columns: Mapping[str, Any], rows: Places, step: Advance) -> None:
     columns["close_surprise"][rows] = -step.action_logp[:, 0]
     actions = likeliest_actions(step.action_logp)  # [B, k]
     logp = np.take_along_axis(step.action_logp, actions, axis=1)
-    found = (step.top_items, step.top_logp, actions, logp)
+    found: tuple[Any, ...] = (step.top_items, step.top_logp, actions, logp)
     for name, values in zip(EXPECTED_FIELDS, found, strict=True):
         k = values.shape[1]
         if k >= EXPECTED:

@@ -126,7 +126,7 @@ def dense(histories: list[list[Event]]) -> npt.NDArray[np.float32]:
         inside=window.within(times, window.used(rows), at_ms, SPEC.window_ms),
         item=np.array([event.item for event in last], np.uint32),
         at_ms=at_ms,
-        dwell=ring["id_high"][np.arange(len(rows)), place] >> DWELL_SHIFT,
+        dwell=(ring["id_high"][np.arange(len(rows)), place] >> DWELL_SHIFT).astype(np.uint8),
         position=np.array([event.position for event in last], np.int64),
     )
     return features.dense(SPEC, moment, BURST_MS)

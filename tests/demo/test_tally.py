@@ -95,3 +95,14 @@ def test_refusals_are_counted_by_reason() -> None:
     tally.refusal(RejectedRecord("late", "", "events", 0, 3, -1, None, 0, None, 0, "", headers=[]))
     assert (tally.rejected, tally.reasons) == (1, {"late": 1})
     assert tally.figures(1.0).p50_ms is None
+
+
+def test_a_correction_counts_as_nothing_and_changes_what_was_foretold() -> None:
+    tally = Tally()
+    tally.event(0, 1, Seen("a", "view", 5))
+    tally.prediction(prediction(1, ["x"]), 6.0)
+    tally.prediction(msgspec.structs.replace(prediction(1, ["b"]), revision=1), 7.0)
+    tally.event(0, 2, Seen("b", "view", 8))
+    tally.prediction(prediction(2, ["c"]), 9.0)
+    assert tally.predicted == len(tally.latest) == 2
+    assert tally.figures(10.0).hit_rate == 1.0

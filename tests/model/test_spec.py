@@ -58,6 +58,30 @@ def test_an_item_named_twice_is_refused() -> None:
         Vocabulary(["a", "a"], 1)
 
 
+@given(
+    st.lists(st.text(), unique=True, max_size=20),
+    st.lists(st.text(), max_size=9),
+    st.integers(1, 40),
+)
+def test_a_hash_is_read_as_the_item_that_it_is_of(
+    items: list[str], others: list[str], buckets: int
+) -> None:
+    vocabulary = Vocabulary(items, buckets)
+    asked = [*items, *others]
+    hashes = np.array([item_hash(item) for item in asked], np.uint32)
+    codes = vocabulary.codes_of(np.append(hashes, np.uint32(0)))
+    assert codes.dtype == np.int32
+    assert codes.tolist() == [vocabulary.code(item) for item in [*asked, None]]
+    assert vocabulary.codes_of(hashes.reshape(1, -1)).tolist() == [codes[:-1].tolist()]
+
+
+def test_of_items_that_share_a_hash_the_first_is_meant() -> None:
+    twins = ["plumless", "buckeroo"]  # a known collision of CRC-32
+    assert item_hash(twins[0]) == item_hash(twins[1])
+    hashes = np.array([item_hash("buckeroo")], np.uint32)
+    assert Vocabulary(["a", *twins], 4).codes_of(hashes).tolist() == [1]
+
+
 def test_the_fingerprint_names_spec_vocabulary_and_every_weight() -> None:
     spec = ModelSpec(**SPEC)  # type: ignore[arg-type]
     weights = {"a": np.zeros((2, 3), np.float32)}
