@@ -8,9 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from model.spec import Engine
-from stream_app.core.batch import Route
 from stream_app.core.config import CoreConfig
-from stream_app.core.pipeline import play
 from stream_app.core.state import FORMAT
 from stream_app.core.store import PartitionStore
 from stream_app.kafka.application import Application, AsItIs
@@ -18,19 +16,21 @@ from stream_app.kafka.lane import Core
 from stream_app.kafka.observer import Observer
 from stream_app.kafka.preflight import Ground
 from stream_app.kafka.shell_config import TABLE, ShellConfig
+from stream_app.orders import CONTROL, ITEMS
 from stream_app.settings import Settings
+from stream_app.steering import Steering
 
 OUTPUTS = ("predictions", "anomalies", "rejected")
 """Fields of the core's OutputBatch, which are roles of topics, too."""
 
-NEEDED = frozenset({"events", *OUTPUTS})
+NEEDED = frozenset({"events", CONTROL, ITEMS, *OUTPUTS})
 
 
 def create_app(
-    settings: Settings, ground: Ground, engine: Engine, observer: Observer
+    settings: Settings, ground: Ground, steering: Steering, observer: Observer
 ) -> Application:
     """The worker that the settings describe. Call it in the event loop that will run it."""
-    return create_application(shell_config(settings, ground), core_of(settings, engine), observer)
+    return create_application(shell_config(settings, ground), core_of(settings, steering), observer)
 
 
 def create_application(shell: ShellConfig, core: Core, observer: Observer) -> Application:
@@ -47,17 +47,14 @@ def create_application(shell: ShellConfig, core: Core, observer: Observer) -> Ap
     return app
 
 
-def core_of(settings: Settings, engine: Engine) -> Core:
-    """The core of `stream_app.core` with one model version."""
-    config = settings.core_config()
-
-    def played(batch: Any, store: Any, mark: Any) -> Any:
-        return play(batch, store, {engine.version: engine}, Route(live=engine.version), mark)
-
+def core_of(settings: Settings, steering: Steering) -> Core:
+    """The core of `stream_app.core`; a partition that nobody served begins with the own model."""
+    config, own = settings.core_config(), steering.engines[steering.engines.own]
     return Core(
-        store=partial(PartitionStore, engine=engine, config=config),
-        play=played,
-        identity=identity_of(config, engine),
+        store=partial(PartitionStore, engine=own, config=config),
+        play=steering.play,
+        steering=steering,
+        identity=identity_of(config, own),
     )
 
 

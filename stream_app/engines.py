@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from model.spec import Engine
 
@@ -19,12 +18,6 @@ Find = Callable[[], Mapping[str, Path]]
 
 Open = Callable[[Path], Engine]
 """Raises ValueError for a folder that cannot be served, OSError for one that cannot be read."""
-
-
-class ModelMissing(RuntimeError):
-    """State was written under a model that this worker does not have."""
-
-    exit_code: ClassVar[int] = 2
 
 
 class Engines(Mapping[str, Engine]):

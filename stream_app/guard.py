@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 # Bucket edges in milliseconds, each a quarter above the one before: 1 ms to 3 minutes.
-EDGES_MS: npt.NDArray[np.float64] = 1.25 ** np.arange(55)
+EDGES_MS: npt.NDArray[np.float64] = np.power(1.25, np.arange(55), dtype=np.float64)
 QUANTILE = 0.99
 SIGNIFICANT = 3.0
 """Standard errors. Chance alone takes a drop for one this large once in 740 looks."""

@@ -26,6 +26,7 @@ from stream_app.core.pipeline import Stage
 from stream_app.kafka.observer import Done, Progress, Restored, SnapshotOutcome, Snapshotted
 from stream_app.metrics_histogram import BatchHistogram
 from stream_app.metrics_partitions import Clock, Health, PartitionGauges
+from stream_app.metrics_steering import SteeringMetrics
 
 STAGES: tuple[str, ...] = ("wait", *get_args(Stage), "commit")
 # A stage that the shell names anew must neither end the worker nor open a series.
@@ -68,6 +69,7 @@ class Metrics:
         self.registry = registry
         self._partitions = PartitionGauges(clock, about.stall_seconds)
         registry.register(self._partitions)
+        self.steering = SteeringMetrics(registry)
         self._flow(registry)
         self._timing(registry)
         self._recovery(registry)
@@ -92,6 +94,7 @@ class Metrics:
         }
         _add(self._judged, judged)
         self._fallbacks.inc(outputs.fallbacks)
+        self.steering.batch(outputs)
         self._oversized.inc(done.oversized)
         self._batch_events.cells.observe(len(done.timestamps_ms))
         for stage, seconds in done.stage_seconds.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from stream_app.core.store import PartitionStore
@@ -99,7 +99,7 @@ class PartitionGauges(Collector):
             return Health(True, False, "waiting for the consumer group to assign partitions")
         return Health(True, True, f"serving {len(self._held)} partitions")
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
         now = self._clock()
         families = {
             name: GaugeMetricFamily(name, documentation, labels=["partition"])
@@ -110,14 +110,23 @@ class PartitionGauges(Collector):
             "Scores that a detector compares with; below 10 / flag budget it flags nothing.",
             labels=["partition", "kind"],
         )
+        route = InfoMetricFamily(
+            "clickahead_route",
+            "The model version that answers a partition, and the one that is watched beside it.",
+            labels=["partition", "arm"],
+        )
         for partition, held in sorted(self._held.items()):
             label, store = str(partition), held.progress.store
+            for arm, version in (("live", store.record.live), ("shadow", store.record.shadow)):
+                if version is not None:
+                    route.add_metric([label, arm], {"version": version})
             for name, value in _values(held, store, now):
                 families[name].add_metric([label], value)
             for kind, reservoir in store.reservoirs.items():
                 calibration.add_metric([label, kind], len(reservoir))
         yield from families.values()
         yield calibration
+        yield route
 
 
 DOCUMENTATION = {
@@ -128,6 +137,9 @@ DOCUMENTATION = {
     "clickahead_state_users": "Users with state.",
     "clickahead_state_bytes": "Packed bytes of the users' state, as the changelog holds it.",
     "clickahead_alerts_open": "Users with an open anomaly alert.",
+    "clickahead_control_offset": "Orders of clickahead.control below this offset are applied.",
+    "clickahead_items_offset": "Records of clickahead.items below this offset are applied.",
+    "clickahead_degraded_level": "What overload leaves out: 0 nothing, 3 the most.",
 }
 
 
@@ -141,6 +153,9 @@ def _values(held: Held, store: PartitionStore, now: float) -> Iterator[tuple[str
     yield "clickahead_state_users", store.users
     yield "clickahead_state_bytes", store.state_bytes
     yield "clickahead_alerts_open", open_alerts(store)
+    yield "clickahead_control_offset", store.record.as_of
+    yield "clickahead_items_offset", store.record.items_as_of
+    yield "clickahead_degraded_level", store.record.degraded
 
 
 def open_alerts(store: PartitionStore) -> int:

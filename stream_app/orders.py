@@ -10,7 +10,6 @@ from typing import NamedTuple
 import msgspec
 
 from stream_app.core.control import Items, Orders, Pseudonym, Refused, fold
-from stream_app.kafka.side_inputs import SideRecord
 
 MAX_ORDER_BYTES = 16_384
 """No order needs more; a larger record is refused unread."""
@@ -19,6 +18,9 @@ CONTROL, ITEMS = "control", "items"
 """Roles of the side inputs."""
 
 Erasures = tuple[tuple[int, bytes], ...]
+
+SideRecord = tuple[int, bytes | None, bytes | None]
+"""Offset, key and value of a side input's record."""
 
 
 class _Blocking(msgspec.Struct, frozen=True):
@@ -83,16 +85,16 @@ class Ledger:
         return refused
 
     def _take_item(self, record: SideRecord) -> Refused | None:
-        self._items, self._items_as_of = None, record.offset + 1
-        if record.value is None:
-            gone = (record.key or b"").decode(errors="replace")
-            self._change(record.offset, _Blocking(gone))
+        offset, key, value = record
+        self._items, self._items_as_of = None, offset + 1
+        if value is None:
+            self._change(offset, _Blocking((key or b"").decode(errors="replace")))
             return None
         try:
-            item = msgspec.json.decode(record.value, type=_Blocking)
+            item = msgspec.json.decode(value, type=_Blocking)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return Refused(record.offset, f"no item of clickahead.items: {error}")
-        self._change(record.offset, item)
+            return Refused(offset, f"no item of clickahead.items: {error}")
+        self._change(offset, item)
         return None
 
     def _change(self, offset: int, item: _Blocking) -> None:

@@ -12,16 +12,20 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from model.spec import Engine
-from stream_app.core.batch import EventBatch, Headers, OutputBatch, Record, Route
+from stream_app.core.batch import BEFORE, EventBatch, Headers, OutputBatch, Record, Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.events import HEARTBEAT, OUTCOMES, RawClick
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
 from stream_app.files import FileEvent
 from stream_app.partitioning import partition_of
+from stream_app.schedule import Course
 
 BATCH_ROWS = 4096
 OUTPUTS = ("predictions", "anomalies", "rejected")
+
+_END = 1 << 62
+"""An offset above all."""
 
 
 class InputRecord(NamedTuple):
@@ -75,14 +79,20 @@ def from_files(events: Iterable[FileEvent], partitions: int) -> Iterator[InputRe
 
 
 class Replay:
-    """Stores of all partitions and what has been played so far."""
+    """Stores of all partitions and what has been played so far. With a ``course`` each partition
+    goes through the routes that a worker recorded; without one ``engine`` answers throughout."""
 
-    def __init__(self, topic: str, engine: Engine, config: CoreConfig) -> None:
+    def __init__(
+        self, topic: str, engine: Engine, config: CoreConfig, course: Course | None = None
+    ) -> None:
         self.stores: dict[int, PartitionStore] = {}
         self.totals = Totals()
-        self._topic, self._config = topic, config
-        self._engines: Mapping[str, Engine] = {engine.version: engine}
-        self._engine, self._route = engine, Route(engine.version)
+        self._topic, self._config, self._course = topic, config, course
+        self.engines: Mapping[str, Engine] = {engine.version: engine}
+        if course is not None:
+            self.engines = {**course.engines, **self.engines}
+        self._engine = engine
+        self._routes: dict[int, Route] = {}
 
     def feed(self, records: list[InputRecord]) -> dict[str, list[Record]]:
         """Play records of any partitions; outputs by topic, ``row`` counting within the call."""
@@ -91,19 +101,82 @@ class Replay:
             by_partition.setdefault(record.partition, []).append(row)
         outputs: dict[str, list[Record]] = {name: [] for name in OUTPUTS}
         for partition, rows in by_partition.items():
-            store = self.stores.get(partition)
-            if store is None:
-                store = PartitionStore(partition, self._engine, self._config)
-                self.stores[partition] = store
-            batch = self._batch(partition, [records[row] for row in rows])
-            out = play(batch, store, self._engines, self._route)
-            for name, kept in outputs.items():
-                kept += [record._replace(row=rows[record.row]) for record in getattr(out, name)]
-            self.totals.add(out)
+            for part, out in self._played(partition, [records[row] for row in rows]):
+                places = rows[part : part + 1] or rows[-1:]
+                for name, kept in outputs.items():
+                    kept += [
+                        record._replace(
+                            row=places[0] if record.row == BEFORE else rows[part + record.row]
+                        )
+                        for record in getattr(out, name)
+                    ]
         self.totals.records += len(records)
         for kept in outputs.values():
             kept.sort(key=lambda record: record.row)
         return outputs
+
+    def finish(self) -> dict[str, list[Record]]:
+        """Carry out what the course orders behind the last record; ``row`` says nothing."""
+        outputs: dict[str, list[Record]] = {name: [] for name in OUTPUTS}
+        if self._course is None:
+            return outputs
+        for partition in sorted({*self.stores, *self._course.partitions}):
+            store = self._store(partition)
+            made = [
+                self._play(partition, [], at, route) for at, route in self._turning(partition, _END)
+            ]
+            while store.erasures_due:
+                made.append(self._play(partition, [], store.next_offset))
+            for out in made:
+                for name, kept in outputs.items():
+                    kept += getattr(out, name)
+        return outputs
+
+    def _played(
+        self, partition: int, records: list[InputRecord]
+    ) -> Iterator[tuple[int, OutputBatch]]:
+        """Outputs of one partition's records, each with the place of the first record that it
+        belongs to: cut where the course turns."""
+        if self._course is None:
+            yield 0, self._play(partition, records)
+            return
+        start = 0
+        for place, record in enumerate(records):
+            turned = [*self._turning(partition, record.offset)]
+            if turned and place > start:
+                yield start, self._play(partition, records[start:place])
+                start = place
+            for offset, route in turned:
+                yield place, self._play(partition, [], offset, route)
+        yield start, self._play(partition, records[start:])
+
+    def _turning(self, partition: int, offset: int) -> Iterator[tuple[int, Route]]:
+        while self._course is not None and (leg := self._course.take(partition, offset)):
+            yield leg
+
+    def _play(
+        self,
+        partition: int,
+        records: list[InputRecord],
+        next_offset: int = 0,
+        following: Route | None = None,
+    ) -> OutputBatch:
+        store = self._store(partition)
+        route = self._routes.setdefault(partition, Route(store.record.live))
+        if records:
+            next_offset = records[-1].offset + 1
+        batch = self._batch(partition, records, max(next_offset, store.next_offset))
+        out = play(batch, store, self.engines, route, next_route=following)
+        self._routes[partition] = route if following is None else following
+        self.totals.add(out)
+        return out
+
+    def _store(self, partition: int) -> PartitionStore:
+        store = self.stores.get(partition)
+        if store is None:
+            store = PartitionStore(partition, self._engine, self._config)
+            self.stores[partition] = store
+        return store
 
     def close(self) -> dict[str, list[Record]]:
         """End every open session, as the next day's events would."""
@@ -115,7 +188,7 @@ class Replay:
                 beats.append(InputRecord(partition, store.next_offset, -1, None, beat))
         return self.feed(beats)
 
-    def _batch(self, partition: int, records: list[InputRecord]) -> EventBatch:
+    def _batch(self, partition: int, records: list[InputRecord], next_offset: int) -> EventBatch:
         return EventBatch(
             topic=self._topic,
             partition=partition,
@@ -124,7 +197,7 @@ class Replay:
             keys=[record.key for record in records],
             values=[record.value for record in records],
             headers=[record.headers for record in records],
-            next_offset=records[-1].offset + 1,
+            next_offset=next_offset,
         )
 
 
@@ -147,6 +220,7 @@ def write_replay(
         while part := list(islice(source, BATCH_ROWS)):
             _write(files, replay.feed(part))
             progress(len(part))
+        _write(files, replay.finish())
         if close:
             _write(files, replay.close())
     finally:

@@ -4,13 +4,17 @@ import asyncio
 from dataclasses import replace
 
 import faust
+from prometheus_client import CollectorRegistry
 
-from model.engine import OnnxEngine
+from model.engine import OnnxEngine, open_engine
 from stream_app.app import NEEDED, OUTPUTS, core_of, create_app, shell_config
 from stream_app.core.batch import EventBatch, OutputBatch
+from stream_app.helm import steering_of
 from stream_app.kafka.observer import Unobserved
 from stream_app.kafka.preflight import Ground
+from stream_app.metrics_steering import SteeringMetrics
 from stream_app.settings import load
+from stream_app.steering import Steering
 
 SETTINGS = load(
     None,
@@ -36,28 +40,36 @@ def test_the_shell_is_told_what_the_settings_and_the_cluster_say() -> None:
     # A member that misses a heartbeat or two is still alive.
     assert 3 * shell.heartbeat_interval_ms <= shell.session_timeout_ms == 6_000
     assert shell.max_record_bytes == GROUND.max_record_bytes
-    assert {"events", *OUTPUTS} == NEEDED
+    assert {"events", "control", "items", *OUTPUTS} == NEEDED
+
+
+def steering(engine: OnnxEngine) -> Steering:
+    return steering_of(SETTINGS, engine, dict, open_engine, SteeringMetrics(CollectorRegistry()))
 
 
 def test_the_core_plays_a_batch_on_a_partitions_own_store(tiny_engine: OnnxEngine) -> None:
-    core = core_of(SETTINGS, tiny_engine)
-    store, stages = core.store(5), []
-    batch = EventBatch(
-        topic="shop.clicks", partition=5, offsets=[7, 8], timestamps_ms=[-1, -1],
-        keys=[b"u", None], headers=[(), ()], next_offset=9,
-        values=[b'{"user_id":"u","timestamp":1700000000000,"item_id":"i1"}', b"\xff"],
-    )  # fmt: skip
-    out = core.play(batch, store, stages.append)
-    assert isinstance(out, OutputBatch)
-    assert (len(out.predictions), len(out.rejected)) == (1, 1)
-    assert store.next_offset == 9
-    assert {"decode", "advance", "decide"} <= set(stages)
-    assert all(hasattr(out, field) for field in (*OUTPUTS, *core.measured))
+    async def scenario() -> None:
+        core, stages = core_of(SETTINGS, steering(tiny_engine)), []
+        store = core.store(5)
+        await core.steering.join(store, lambda: None)
+        batch = EventBatch(
+            topic="shop.clicks", partition=5, offsets=[7, 8], timestamps_ms=[-1, -1],
+            keys=[b"u", None], headers=[(), ()], next_offset=9,
+            values=[b'{"user_id":"u","timestamp":1700000000000,"item_id":"i1"}', b"\xff"],
+        )  # fmt: skip
+        out = core.play(batch, store, stages.append)
+        assert isinstance(out, OutputBatch)
+        assert (len(out.predictions), len(out.rejected)) == (1, 1)
+        assert store.next_offset == 9
+        assert {"decode", "advance", "decide"} <= set(stages)
+        assert all(hasattr(out, field) for field in (*OUTPUTS, *core.measured))
+
+    asyncio.run(scenario())
 
 
 def test_the_app_is_a_faust_app_for_that_group(tiny_engine: OnnxEngine) -> None:
     async def made() -> faust.App:
-        return create_app(SETTINGS, GROUND, tiny_engine, Unobserved())
+        return create_app(SETTINGS, GROUND, steering(tiny_engine), Unobserved())
 
     app = asyncio.run(made())
     assert isinstance(app, faust.App)

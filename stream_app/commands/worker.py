@@ -19,6 +19,8 @@ from stream_app.app import NEEDED, create_app
 from stream_app.bundled import model_directory
 from stream_app.cli import version
 from stream_app.core.events import TOPICS
+from stream_app.guarding import Keeper
+from stream_app.helm import at_the_helm, keeper_of, steering_of
 from stream_app.invocation import UserError, settings_of
 from stream_app.kafka.application import Application
 from stream_app.kafka.observer import Done, Restored
@@ -27,6 +29,7 @@ from stream_app.kafka.shell_config import changelog_of
 from stream_app.log_output import set_up_log
 from stream_app.metrics import About, Metrics
 from stream_app.metrics_server import MetricsServer
+from stream_app.models_folder import models_in
 from stream_app.notices import OUT_OF_VOCABULARY
 from stream_app.settings import Settings
 from stream_app.worker import run
@@ -81,9 +84,17 @@ async def prepared(settings: Settings) -> AsyncIterator[Application]:
     watched = Watched(CollectorRegistry(), time.time, about)
     server = MetricsServer(watched, settings.worker.metrics_host, settings.worker.metrics_port)
     await server.start()
+    steering = steering_of(
+        settings, engine, models_in(settings.worker.models), open_engine, watched.steering
+    )
+    watched.keeper = keeper_of(settings, steering, watched.steering.rolled_back)
+    apps: list[Application] = []
     try:
-        yield create_app(settings, ground, engine, watched)
+        async with at_the_helm(settings, steering, lambda error: apps[0].fail(error)):
+            apps.append(create_app(settings, ground, steering, watched))
+            yield apps[0]
     finally:
+        await watched.keeper.close()
         await server.stop()
 
 
@@ -99,11 +110,16 @@ def opened_model(directory: Path) -> tuple[Engine, float | None]:
 
 
 class Watched(Metrics):
-    """Metrics, and a line in the log for what somebody will look for there."""
+    """Metrics, a line in the log for what somebody will look for there, and the guard's eyes."""
+
+    keeper: Keeper | None = None
 
     def batch(self, done: Done) -> None:
         super().batch(done)
-        for notice in done.outputs.notices:
+        if self.keeper is not None:
+            self.keeper.batch(done)
+        # A change of models is told by who steers.
+        for notice in NOTICES.keys() & set(done.outputs.notices):
             log.warning("Partition %d: %s", done.partition, NOTICES[notice])
         if done.oversized:
             log.error(
@@ -120,5 +136,6 @@ class Watched(Metrics):
         super().restored(restored)
         log.info(
             "Ready: %d partitions, %d changelog records restored in %.1f s (%d were still in"
-            " memory).", restored.partitions, restored.records, restored.seconds, restored.warm,
+            " memory, %d came from files).", restored.partitions, restored.records,
+            restored.seconds, restored.warm, restored.from_files,
         )  # fmt: skip
