@@ -24,6 +24,7 @@ from stream_app.core.events import (
 )
 from stream_app.core.judge import Happening, Judge
 from stream_app.core.newest import keep_newest, newest_of
+from stream_app.core.recall import EVERY_ROWS
 from stream_app.core.results import Results
 from stream_app.core.store import PartitionStore
 
@@ -97,6 +98,10 @@ class Decider:
         about = _About(k, event_id, source, click.at_ms, steps.item_hash[k] or steps.source_item[k])
         self._predict(k, about, verdict)
         self._out.outcomes["predicted"] += 1
+        if steps.row[k] % EVERY_ROWS == 0 and k not in steps.late:
+            is_judged = steps.item[k] < self._spec.item_count and not steps.starts[k]
+            top = self._results.top_items[k]
+            self._store.recall.see(steps.row[k], steps.total[k], steps.item[k], is_judged, top)
         if k in steps.late:
             self._out.late += 1
             self._correct(k)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from model.spec import Engine
 from stream_app.core.admit import Admission
-from stream_app.core.batch import EventBatch, OutputBatch, Route
+from stream_app.core.batch import EventBatch, OutputBatch, Route, ShadowSums
 from stream_app.core.decide import Decider
 from stream_app.core.rounds import advance
 from stream_app.core.store import PartitionStore
@@ -48,13 +48,25 @@ def play(
     out = OutputBatch()
     if engine is not None:
         store.serve(engine)
+        if route.shadow is not None or store.shadow is not None:
+            store.watch_by(engines.get(route.shadow or ""), engine)
         _erase(batch, store, engine, route, out)
         _play(batch, store, engine, route, out, mark)
+        out.recall = store.recall.take()
+        out.shadow = _shadow_sums(store, route)
     if successor is not None:
         store.swap(successor)
         out.notices.append("model_swapped")
     _settle(batch, store, following, out)
     return out
+
+
+def _shadow_sums(store: PartitionStore, route: Route) -> ShadowSums | None:
+    if store.shadow is not None:
+        return store.shadow.take()
+    if route.shadow is not None:
+        return ShadowSums(failed=f"model {route.shadow} is not there")
+    return None
 
 
 def _check_offsets(batch: EventBatch, store: PartitionStore) -> None:
@@ -111,6 +123,9 @@ def _play(
         mark("admit")
         out.rebuilt += rebuild_stale(store, engine, admission.stale)
         results = advance(admission.steps, store, engine)
+        if store.shadow is not None:
+            shadow, burst_ms = store.shadow, store.config.burst_ms
+            shadow.watch(admission.steps, results, store.rows, burst_ms)
         mark("advance")
         decider = Decider(batch, store, engine, route, admission.steps, results, out)
         decider.decide(admission.entries)

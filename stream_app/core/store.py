@@ -33,6 +33,8 @@ from stream_app.core.generations import (
     trimmed,
 )
 from stream_app.core.privacy import PSEUDONYM_BYTES, event_hasher, pseudonymiser
+from stream_app.core.recall import LiveRecall
+from stream_app.core.shadow import Shadow
 from stream_app.core.state import FORMAT, NO_ACTION, Rows, StateCodec, StateError
 from stream_app.core.transitions import Transitions
 
@@ -116,6 +118,8 @@ class PartitionStore:
         self.reservoirs = self._shipped(engine)
         self.transitions = Transitions(config.max_transitions)
         self.long_ids: dict[bytes, bytes] = {}  # of newest events, where the row has no room
+        self.shadow: Shadow | None = None  # feeds metrics only, as does recall
+        self.recall = LiveRecall()
         self.stale_users = 0  # whose memory an earlier generation wrote
         self._serving, self._own = engine.version, KnownModel.of(engine)
         self._blocks: dict[tuple[int, int], bytes] = {}  # restored, of reservoirs
@@ -307,6 +311,15 @@ class PartitionStore:
         if has_other_gap:
             self._set_timers()
 
+    def watch_by(self, shadow: Engine | None, live: Engine) -> None:
+        """Have a model watched beside the live one, from the next pass on; None: no model."""
+        if shadow is None:
+            self.shadow = None
+            return
+        held = self.shadow
+        if held is None or (held.version, held.live_version) != (shadow.version, live.version):
+            self.shadow = Shadow(shadow, live)
+
     def rebuilt(self, rows: npt.NDArray[np.intp]) -> None:
         """Rows whose memory the present model has made anew."""
         self.columns["generation"][rows] = self.record.generation
@@ -314,7 +327,7 @@ class PartitionStore:
 
     def _bind(self, engine: Engine) -> None:
         features.check(engine.spec)
-        self.spec, self._serving = engine.spec, engine.version
+        self.spec, self._serving, self.recall = engine.spec, engine.version, LiveRecall()
         self._initial = engine.initial(1)
 
     def _lay_out(self, spec: ModelSpec) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model.engine import OnnxEngine
 from model.spec import item_hash
 from stream_app.core.alerts import NO_ALERT, Alert
-from stream_app.core.batch import Route
+from stream_app.core.batch import OutputBatch, Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.pipeline import play
 from stream_app.core.state import StateError
@@ -73,6 +73,12 @@ def restored(changelog: Iterable[Change], engine: OnnxEngine) -> PartitionStore:
     store.restore(changelog)
     store.recovered()
     return store
+
+
+def repeatable(out: OutputBatch) -> OutputBatch:
+    """Without what is kept in process only."""
+    out.recall = None
+    return out
 
 
 @RELAXED
@@ -195,7 +201,9 @@ def test_a_store_from_its_changelog_goes_on_as_before(
     assert other.record.outcomes == store.record.outcomes
     more = data.draw(st.lists(clicks(), max_size=20))
     batch = event_batch(more, len(values))
-    assert play(batch, other, engines, route) == play(batch, store, engines, route)
+    assert repeatable(play(batch, other, engines, route)) == repeatable(
+        play(batch, store, engines, route)
+    )
     assert other.take_changes() == store.take_changes()
 
 
@@ -342,7 +350,9 @@ def test_every_value_goes_through_seal_and_open(tiny_engine_with: Make) -> None:
     other.restore(changes)
     other.recovered()
     batch = event_batch(values, 40)
-    assert play(batch, other, engines, route) == play(batch, store, engines, route)
+    assert repeatable(play(batch, other, engines, route)) == repeatable(
+        play(batch, store, engines, route)
+    )
 
 
 def changelog_of(engine: OnnxEngine, config: CoreConfig = CONFIG) -> dict[bytes, bytes]:

@@ -21,7 +21,7 @@ Make = Callable[..., OnnxEngine]
 Schedule = Sequence[tuple[int, Route]]
 FEATURES = ("hour_sin", "interval", "burst", "session_position", "share_cart")
 RELAXED = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 OUTPUTS = ("predictions", "anomalies", "rejected")
 PSEUDONYM = pseudonymiser(KEY)
