@@ -3,26 +3,26 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from model.engine import open_engine
 from stream_app.commands.topics import ensured
 from stream_app.files import FileEvent
-from stream_app.kafka.connection import opened
+from stream_app.kafka.connection import KafkaUnreachable, opened
 from stream_app.kafka.embedded import EmbeddedKafka
 from stream_app.pace import at_rate
 from stream_app.produce import produce, producer_of
 from stream_app.settings import Settings, load
-from tests.chaos.report import Outcome, counted, recoveries
+from tests.chaos.orders import give, order_of, orders_of
+from tests.chaos.report import Outcome, counted, kinds, recoveries
 from tests.chaos.schedule import SESSION_TIMEOUT_MS, Act, Plan
 from tests.chaos.topics import delete_topics, drained, held_in, open_transactions
 from tests.chaos.traffic import traffic
-from tests.chaos.verifier import compare, expected
+from tests.chaos.verifier import balance, compare, expected
 from tests.chaos.workers import Done, Worker
 
 DRAIN_SECONDS = 90.0
@@ -36,7 +36,8 @@ class Stage:
     """What all runs of a campaign share."""
 
     cluster: EmbeddedKafka
-    models: tuple[Path, ...]
+    models: Mapping[str, Path]
+    """Folders by version; the first is the workers' own, and all are in one folder."""
     folder: Path
     rate: float
     say: Say
@@ -45,6 +46,7 @@ class Stage:
 def environ_of(stage: Stage, plan: Plan, delivery: str) -> dict[str, str]:
     """Settings of every worker, but for its name and port."""
     prefix = f"chaos-{plan.seed}-{delivery}."
+    own_model = next(iter(stage.models.values()))
     own = {
         "KAFKA__BOOTSTRAP_SERVERS": stage.cluster.bootstrap_servers,
         "KAFKA__REPLICATION_FACTOR": "3",
@@ -52,7 +54,8 @@ def environ_of(stage: Stage, plan: Plan, delivery: str) -> dict[str, str]:
         "TOPICS__PREFIX": prefix,
         "WORKER__APP_ID": prefix.strip("."),
         "WORKER__DELIVERY": delivery,
-        "WORKER__MODEL_DIR": str(stage.models[0]),
+        "WORKER__MODEL_DIR": str(own_model),
+        "WORKER__MODELS": str(own_model.parent),
         "WORKER__SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
         "WORKER__MAX_BATCH_EVENTS": str(plan.max_batch_events),
         # Fewer than the shop has, so that users are evicted.
@@ -75,6 +78,7 @@ class Run:
         self.done: list[Done] = []
         self.workers: dict[str, Worker] = {}
         self.broker_acts: asyncio.Queue[Act] = asyncio.Queue()
+        self.orders: asyncio.Queue[Act] = asyncio.Queue()
         self.tending: list[asyncio.Task[None]] = []
         self.outcome = Outcome(plan.seed, delivery)
 
@@ -113,6 +117,7 @@ class Run:
         """Traffic and acts side by side, until both are through."""
         events = traffic(self.plan, self.stage.rate)
         self.tending.append(asyncio.create_task(self._tend_brokers()))
+        self.tending.append(asyncio.create_task(self._order(users_of(events))))
         for number in range(1, WORKERS + 1):
             self.worker(f"worker-{number}").start()
         self.stage.say(f"{len(events)} events, {len(self.plan.acts)} acts")
@@ -120,12 +125,23 @@ class Run:
         started = time.monotonic()
         for act in self.plan.acts:
             await asyncio.sleep(max(0.0, started + act.at_ms / 1_000 - time.monotonic()))
-            queue = self.broker_acts if "broker" in act.target else self.worker(act.target).acts
-            queue.put_nowait(act)
+            self._queue_of(act).put_nowait(act)
         self.outcome.events = await sending
-        await asyncio.gather(
-            self.broker_acts.join(), *(worker.acts.join() for worker in self.workers.values())
+        queues = [self.broker_acts, self.orders, *(w.acts for w in self.workers.values())]
+        joined = asyncio.gather(*(queue.join() for queue in queues))
+        finished, _ = await asyncio.wait(
+            {joined, *self.tending}, return_when=asyncio.FIRST_COMPLETED
         )
+        # Who tends something ends only by a failure, and then its queue is never empty.
+        for task in finished:
+            task.result()
+
+    def _queue_of(self, act: Act) -> asyncio.Queue[Act]:
+        """Acts on one process, and orders, are done one after the other."""
+        kind = act.target.partition("-")[0]
+        if kind == "worker":
+            return self.worker(act.target).acts
+        return self.broker_acts if kind == "broker" else self.orders
 
     async def _send(self, events: list[FileEvent]) -> int:
         """Every event acknowledged by two brokers; returns their number."""
@@ -147,6 +163,20 @@ class Run:
             except Exception as error:
                 self.outcome.faults.append(f"{act.target} could not {act.deed}: {error}")
             self.broker_acts.task_done()
+
+    async def _order(self, users: list[str]) -> None:
+        versions = list(self.stage.models)
+        while True:
+            act = await self.orders.get()
+            order = order_of(act, versions, users, self.settings)
+            while True:
+                try:
+                    await give(order, self.settings)
+                    break
+                except (KafkaError, KafkaUnreachable):
+                    await asyncio.sleep(0.5)
+            self.done.append(Done(int(time.time() * 1_000), act))
+            self.orders.task_done()
 
     async def _settled(self) -> None:
         """The last records answered, every worker ended in order, no transaction open."""
@@ -170,16 +200,20 @@ class Run:
     async def _judged(self) -> None:
         self.stage.say("reading and replaying")
         held = await held_in(self.settings)
-        engine, config = open_engine(self.stage.models[0]), self.settings.core_config()
-        wanted = await asyncio.to_thread(
-            expected, held.inputs, self.settings.topic("events"), engine, config
-        )
+        orders = orders_of(held.control, held.changes, self.stage.models, self.settings)
+        engine = orders.engines[next(iter(self.stage.models))]
+        topic, config = self.settings.topic("events"), self.settings.core_config()
+        wanted = await asyncio.to_thread(expected, held.inputs, topic, engine, config, orders)
         outcome = self.outcome
         recorded = sum(map(len, held.inputs.values()))
         if recorded < outcome.events:
             outcome.faults.append(f"{outcome.events} were acknowledged, {recorded} are in the log")
         outcome.events = recorded
+        outcome.outputs = kinds(wanted)
         outcome.verdict = compare(held.topics, wanted, self.delivery)
+        books = balance(held.inputs, held.topics)
+        if books.lost or books.strangers or (books.doubled and self.delivery == "exactly_once"):
+            outcome.faults.append(books.sentence())
         outcome.deeds = counted(self.done)
         last_ms = max(
             (record.timestamp_ms for records in held.inputs.values() for record in records),
@@ -194,3 +228,9 @@ class Run:
         (self.folder / "acts.txt").write_text("\n".join(lines) + "\n")
         told = [*self.outcome.faults, *self.outcome.endings, *self.outcome.verdict.differences]
         (self.folder / "differences.txt").write_text("\n".join(told) + "\n")
+
+
+def users_of(events: list[FileEvent]) -> list[str]:
+    """Who clicks, in a fixed order."""
+    keys = {event.key for event in events if event.key is not None}
+    return sorted(key.decode("ascii", "replace") for key in keys)

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+import msgspec
+
 from stream_app.kafka.dump import DumpRecord
-from tests.chaos.verifier import Verdict
+from tests.chaos.verifier import Topics, Verdict
 from tests.chaos.workers import Done
+
+DISTURBING = ("kill", "stop", "pause", "restart")
 
 
 @dataclass
@@ -21,6 +25,8 @@ class Outcome:
     events: int = 0
     verdict: Verdict = field(default_factory=Verdict)
     deeds: Counter[str] = field(default_factory=Counter)
+    outputs: Counter[str] = field(default_factory=Counter)
+    """What was compared, by kind: a comparison of nothing would prove nothing."""
     faults: list[str] = field(default_factory=list)
     """What went wrong besides the records, as sentences."""
     endings: list[str] = field(default_factory=list)
@@ -38,6 +44,29 @@ def counted(done: Sequence[Done]) -> Counter[str]:
     return Counter(f"{act.target.partition('-')[0]}_{act.deed}" for _, act in done)
 
 
+def kinds(topics: Topics) -> Counter[str]:
+    """Outputs by kind, corrections and model versions of the predictions apart."""
+    found: Counter[str] = Counter()
+    for (role, _), records in topics.outputs.items():
+        found[role] += len(records)
+        if role == "predictions":
+            for value in filter(None, (value for _, value in records)):
+                made = msgspec.json.decode(value, type=Headline)
+                found["corrections"] += made.revision > 0
+                found["degraded"] += made.degraded > 0
+                found[f"model {made.model}"] += 1
+    found["rows of state"] += sum(map(len, topics.state.values()))
+    return found
+
+
+class Headline(msgspec.Struct):
+    """What of a prediction is counted."""
+
+    model: str
+    revision: int = 0
+    degraded: int = 0
+
+
 def recoveries(
     done: Sequence[Done], changes: Mapping[int, Sequence[DumpRecord]], until_ms: int
 ) -> list[int]:
@@ -47,7 +76,7 @@ def recoveries(
     """
     commits = {p: sorted({row.timestamp_ms for row in rows}) for p, rows in changes.items()}
     deaths = [at_ms for at_ms, act in done if act.deed == "kill" and "worker" in act.target]
-    disturbances = sorted(at_ms for at_ms, act in done if act.deed not in ("start", "resume"))
+    disturbances = sorted(at_ms for at_ms, act in done if act.deed in DISTURBING)
     found = []
     for at_ms in deaths:
         nexts = [next_after(times, at_ms) for times in commits.values()]
@@ -76,6 +105,7 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
         "kills": deeds["worker_kill"] + deeds["broker_kill"],
         "acts": dict(sorted(deeds.items())),
         "events": sum(outcome.events for outcome in outcomes),
+        "outputs": dict(sorted(sum((o.outputs for o in outcomes), Counter()).items())),
         **by_delivery(outcomes),
         "ended_by_themselves": sum(len(outcome.endings) for outcome in outcomes),
         "recovery_seconds": {

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from model.engine import open_engine
 from stream_app.kafka.embedded import EmbeddedKafka
 from stream_app.kafka.jars import cache_root, ensure_jars
 from tests.chaos.cluster import cluster_in
@@ -26,6 +27,7 @@ from tests.tiny_model import tiny_spec, write_tiny_model
 DELIVERIES = ("exactly_once", "at_least_once")
 KEPT = Path("build/chaos")
 FEATURES = ("hour_sin", "hour_cos", "dwell", "interval")
+OTHER_ACTIONS = ("_close", "other", "cart", "view", "refund", "purchase")
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
@@ -44,10 +46,7 @@ async def campaign(
 ) -> list[Outcome]:
     """All runs, one after the other, on one cluster."""
     deliveries = DELIVERIES if given.delivery == "both" else (given.delivery,)
-    models = tuple(
-        write_tiny_model(folder / f"model-{seed}", tiny_spec(features=FEATURES), seed)
-        for seed in range(2)
-    )
+    models = models_in(folder / "models")
     cluster = cluster_in(folder / "kafka", jars)
     outcomes = []
     began = time.monotonic()
@@ -68,6 +67,20 @@ async def campaign(
     finally:
         await asyncio.to_thread(cluster.stop)
     return outcomes
+
+
+def models_in(folder: Path) -> dict[str, Path]:
+    """Two models by version; the second has another memory and knows other actions."""
+    specs = (
+        tiny_spec(features=FEATURES),
+        tiny_spec(features=FEATURES, hidden_width=12, actions=OTHER_ACTIONS),
+    )
+    found = {}
+    for seed, spec in enumerate(specs):
+        made = write_tiny_model(folder / f"made-{seed}", spec, seed)
+        version = open_engine(made).version
+        found[version] = made.rename(folder / version)
+    return found
 
 
 async def whole_again(cluster: EmbeddedKafka) -> None:

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, NamedTuple
 
-Deed = Literal["kill", "stop", "start", "pause", "resume", "restart"]
-"""SIGKILL, SIGTERM, a new process, SIGSTOP, SIGCONT; restart: SIGTERM, start, until it serves."""
+Deed = Literal[
+    "kill", "stop", "start", "pause", "resume", "restart", "wipe", "spoil",
+    "promote", "roll_back", "shadow", "block", "unblock", "erase",
+]  # fmt: skip
+"""To a process: SIGKILL, SIGTERM, a new one, SIGSTOP, SIGCONT; restart: SIGTERM, start, until it
+serves. To the disk of a worker that is down: wipe and spoil its state. The others are orders."""
 
 Weather = Literal["poison", "late", "leap", "skew"]
 
@@ -27,7 +31,7 @@ class Act(NamedTuple):
 
     at_ms: int  # since the traffic began
     deed: Deed
-    target: str  # worker-1, broker-2
+    target: str  # worker-1, broker-2, model-1, item-i7, user-u3
 
 
 class Spell(NamedTuple):
@@ -153,6 +157,43 @@ def wake_a_sleeper(draft: Draft) -> None:
         draft.away("kill", f"worker-{number}", woken_ms + draft.draw.randint(0, 400), 100)
 
 
+def lose_a_disk(draft: Draft) -> None:
+    """A worker comes back to an empty folder, or to files that were cut short or overwritten."""
+    name, at_ms = draft.take(draft.moment())
+    draft.add(at_ms, draft.draw.choice(["kill", "stop"]), name)
+    back_ms = at_ms + draft.draw.randint(200, 1_500)
+    draft.add(back_ms, draft.draw.choice(["wipe", "spoil"]), name)
+    draft.add(back_ms + 1, "start", name)
+    draft.free_at[name] = back_ms + WORKER_START_MS
+
+
+def swap_models(draft: Draft) -> None:
+    """Another model answers, and a worker dies while it takes over; then back, by either order."""
+    at_ms = draft.moment(8_000)
+    draft.add(at_ms, "promote", "model-1")
+    name, _ = draft.take(at_ms)
+    draft.away("kill", name, at_ms + draft.draw.randint(0, 300), draft.draw.randint(0, 500))
+    back_ms = at_ms + draft.draw.randint(3_000, 6_000)
+    if draft.draw.random() < 0.5:
+        draft.add(back_ms, "roll_back", "model-0")
+    else:
+        draft.add(back_ms, "promote", "model-0")
+    if draft.draw.random() < 0.5:
+        draft.add(back_ms + 1_000, "promote", "model-1")
+
+
+def give_orders(draft: Draft) -> None:
+    """A shadow that leaves no trace, an item that nobody may be shown, a user that is forgotten."""
+    at_ms = draft.moment(8_000)
+    item = f"item-i{draft.draw.randrange(30)}"
+    draft.add(at_ms, "shadow", "model-1")
+    draft.add(at_ms + draft.draw.randint(0, 2_000), "block", item)
+    for _ in range(3):
+        erased_ms = at_ms + draft.draw.randint(0, 5_000)
+        draft.add(erased_ms, "erase", f"user-{draft.draw.randrange(1_000)}")
+    draft.add(at_ms + draft.draw.randint(3_000, 5_000), "unblock", item)
+
+
 def restart_in_turn(draft: Draft) -> None:
     at_ms = draft.moment()
     for number in range(1, draft.workers + 1):
@@ -189,11 +230,14 @@ PILES: tuple[tuple[Incident, ...], ...] = (
     (break_a_broker,),
     (pause, pause_for_long, wake_a_sleeper),
     (stop, restart_in_turn, add_and_remove),
+    (lose_a_disk,),
+    (swap_models,),
+    (give_orders,),
     (kill_all, kill_for_long, kill_again_and_again),
 )
 """Every plan has one of each pile."""
 
-KILLS: tuple[Incident, ...] = (kill_briefly, kill_for_long, kill_again_and_again, kill_all)
+KILLS: tuple[Incident, ...] = (kill_briefly, kill_briefly, kill_for_long, lose_a_disk)
 
 SPELL_MS: Mapping[Weather, int] = {"poison": 500, "late": 1_500, "leap": 0, "skew": 1_000}
 

@@ -1,7 +1,7 @@
 from stream_app.kafka.dump import DumpRecord
-from tests.chaos.report import Outcome, counted, recoveries, summary
+from tests.chaos.report import Outcome, counted, kinds, recoveries, summary
 from tests.chaos.schedule import Act
-from tests.chaos.verifier import Verdict
+from tests.chaos.verifier import KeyValue, Topics, Verdict
 from tests.chaos.workers import Done
 
 
@@ -29,6 +29,22 @@ def test_all_at_once_is_one_death_for_each_and_the_end_of_the_traffic_is_none() 
     acts = [done(1_000 + n, "kill", f"worker-{n}") for n in range(3)]
     acts.append(done(8_000, "kill", "worker-1"))
     assert recoveries(acts, {0: commits(500, 3_000)}, 7_000) == [2_000, 1_999, 1_998]
+
+
+def test_outputs_are_counted_by_kind() -> None:
+    def predicted(revision: int, model: str) -> bytes:
+        return b'{"event_id":"e","revision":%d,"model":"%s"}' % (revision, model.encode())
+
+    predictions: list[KeyValue] = [
+        (b"k", predicted(0, "a-1")),
+        (b"k", predicted(1, "a-1")),
+        (b"k", None),
+    ]
+    outputs = {("predictions", 0): predictions, ("rejected", 0): [(None, b"")]}
+    counts = kinds(Topics(outputs, {0: {b"u": b""}}))
+    assert +counts == {
+        "predictions": 3, "corrections": 1, "model a-1": 2, "rejected": 1, "rows of state": 1,
+    }  # fmt: skip
 
 
 def test_the_last_line_adds_up() -> None:

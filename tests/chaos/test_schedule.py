@@ -48,8 +48,10 @@ def test_twenty_seeds_do_everything_that_can_be_done() -> None:
     plans = [plan(seed, 25, 10) for seed in range(1, 21)]
     acts = Counter(f"{a.target.partition('-')[0]} {a.deed}" for p in plans for a in p.acts)
     assert acts["worker kill"] + acts["broker kill"] >= 200
-    wanted = ["worker stop", "worker pause", "worker restart", "broker kill", "broker stop"]
-    assert min(acts[name] for name in wanted) >= 3
+    workers = ["worker stop", "worker pause", "worker restart", "worker wipe", "worker spoil"]
+    orders = ["model promote", "model roll_back", "model shadow", "item block", "user erase"]
+    for name in [*workers, "broker kill", "broker stop", *orders]:
+        assert acts[name] >= 3, name
     assert any(act.target == "worker-4" or act.target > "worker-4" for p in plans for act in p.acts)
     assert longest_pauses(plans) >= 3
     assert {p.static for p in plans} == {True, False}

@@ -12,7 +12,15 @@ from stream_app.kafka.dump import DumpRecord
 from stream_app.replay import from_files
 from tests.chaos.schedule import plan
 from tests.chaos.traffic import traffic
-from tests.chaos.verifier import KeyValue, Topics, Verdict, compare, compare_records, expected
+from tests.chaos.verifier import (
+    KeyValue,
+    Topics,
+    Verdict,
+    balance,
+    compare,
+    compare_records,
+    expected,
+)
 
 CONFIG = CoreConfig(pseudonym_key=b"0123456789abcdef", alert_rate=0.3, reservoir_size=256)
 DELIVERIES = ("exactly_once", "at_least_once")
@@ -24,13 +32,19 @@ def numbered(numbers: list[int]) -> list[KeyValue]:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_engine: OnnxEngine) -> Topics:
-    """What an undisturbed run makes of a second of traffic."""
+def inputs() -> dict[int, list[DumpRecord]]:
+    """A second of traffic."""
     events = traffic(plan(2, 1.5, 1), 1_000)
-    inputs: dict[int, list[DumpRecord]] = {}
+    found: dict[int, list[DumpRecord]] = {}
     for r in from_files(iter(events), 2):
         record = DumpRecord(r.partition, r.offset, -1, "create", r.key, r.value, ())
-        inputs.setdefault(r.partition, []).append(record)
+        found.setdefault(r.partition, []).append(record)
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(inputs: dict[int, list[DumpRecord]], tiny_engine: OnnxEngine) -> Topics:
+    """What an undisturbed run makes of it."""
     return expected(inputs, "events", tiny_engine, CONFIG)
 
 
@@ -113,6 +127,19 @@ def test_a_topic_or_partition_that_nobody_wrote_is_caught(whole: Topics) -> None
     outputs = {place: rows for place, rows in whole.outputs.items() if place != ("predictions", 1)}
     verdict = compare(replace(whole, outputs=outputs), whole, "exactly_once")
     assert verdict.lost == len(whole.outputs["predictions", 1])
+
+
+def test_the_books_see_an_input_without_an_outcome_and_one_with_two(
+    whole: Topics, inputs: dict[int, list[DumpRecord]]
+) -> None:
+    assert balance(inputs, whole).is_whole
+    records = whole.outputs["predictions", 1]
+    lacking = balance(inputs, damaged(whole, "predictions", records[1:]))
+    assert (len(lacking.lost), len(lacking.doubled)) == (1, 0)
+    twice = balance(inputs, damaged(whole, "predictions", [*records, records[0]]))
+    assert (len(twice.lost), len(twice.doubled)) == (0, 1)
+    strange = {partition: rows[1:] for partition, rows in inputs.items()}
+    assert balance(strange, whole).strangers
 
 
 @given(MADE, st.data())

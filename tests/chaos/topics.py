@@ -27,6 +27,7 @@ class Held(NamedTuple):
     inputs: dict[int, list[DumpRecord]]
     topics: Topics
     changes: dict[int, list[DumpRecord]]  # the changelog as it was written
+    control: list[DumpRecord]
 
 
 async def drained(settings: Settings, deadline: float) -> int:
@@ -84,7 +85,8 @@ async def held_in(settings: Settings) -> Held:
         for partition, records in (await records_of(connection, settings.topic(role))).items():
             outputs[role, partition] = [(record.key, record.value) for record in records]
     state = {p: folded([(row.key, row.value) for row in rows]) for p, rows in changes.items()}
-    return Held(inputs, Topics(outputs, state), changes)
+    control = (await records_of(connection, settings.topic("control"))).get(0, [])
+    return Held(inputs, Topics(outputs, state), changes, control)
 
 
 async def records_of(connection: Connection, topic: str) -> dict[int, list[DumpRecord]]:

@@ -1,4 +1,5 @@
-"""Did the workers publish and keep what `replay` makes of the same input, no more and no less?
+"""Did the workers publish and keep what `replay` makes of the same input and orders, no more and no
+less?
 
 The input topic is the truth: whatever producers and brokers went through, its records are what
 the workers had to answer.
@@ -12,7 +13,10 @@ from typing import NamedTuple
 from model.spec import Engine
 from stream_app.core.config import CoreConfig
 from stream_app.kafka.dump import DumpRecord
+from stream_app.orders import Ledger
 from stream_app.replay import OUTPUTS, InputRecord, Replay
+from stream_app.schedule import Course, Schedule
+from stream_app.verify import Audit, AuditBooks
 
 BATCH_ROWS = 4_096
 SHOWN = 5  # differences of one kind that are told
@@ -45,21 +49,42 @@ class Verdict(NamedTuple):
         return not (self.lost or self.mismatched or doubles)
 
 
+class Orders(NamedTuple):
+    """What the workers were told while they ran, as far as outputs depend on it."""
+
+    schedule: Schedule
+    ledger: Ledger
+    engines: Mapping[str, Engine]
+
+    def course(self, partition: int) -> Course:
+        legs = self.schedule.get(partition, ())
+        return Course({partition: legs}, self.ledger, self.engines)
+
+
 def expected(
-    inputs: Mapping[int, Sequence[DumpRecord]], topic: str, engine: Engine, config: CoreConfig
+    inputs: Mapping[int, Sequence[DumpRecord]],
+    topic: str,
+    engine: Engine,
+    config: CoreConfig,
+    orders: Orders | None = None,
 ) -> Topics:
-    """What one worker that nobody disturbs makes of the input, partition by partition."""
-    replay = Replay(topic, engine, config)
+    """What one worker that nobody disturbs makes of the input and of the same orders at the same
+    offsets, partition by partition."""
     wanted = Topics()
-    for partition, records in inputs.items():
-        made: dict[str, list[KeyValue]] = {role: [] for role in OUTPUTS}
-        for start in range(0, len(records), BATCH_ROWS):
-            rows = [input_record(record) for record in records[start : start + BATCH_ROWS]]
-            for role, outputs in replay.feed(rows).items():
-                made[role] += [(output.key, output.value) for output in outputs]
-        wanted.outputs |= {(role, partition): kept for role, kept in made.items()}
-        changes = replay.stores[partition].take_changes() if records else []
-        wanted.state[partition] = folded(changes)
+    for partition in sorted({*inputs, *(orders.schedule if orders is not None else ())}):
+        course = None if orders is None else orders.course(partition)
+        replay = Replay(topic, engine, config, course)
+        rows = [input_record(record) for record in inputs.get(partition, ())]
+        parts = [
+            replay.feed(rows[start : start + BATCH_ROWS])
+            for start in range(0, len(rows), BATCH_ROWS)
+        ]
+        for part in [*parts, replay.finish()]:
+            for role in OUTPUTS:
+                made = wanted.outputs.setdefault((role, partition), [])
+                made += [(output.key, output.value) for output in part[role]]
+        store = replay.stores.get(partition)
+        wanted.state[partition] = folded(store.take_changes() if store is not None else [])
     return wanted
 
 
@@ -76,6 +101,21 @@ def folded(changes: Sequence[tuple[bytes | None, bytes | None]]) -> State:
     return {
         key: value for key, value in dict(changes).items() if key is not None and value is not None
     }
+
+
+def balance(inputs: Mapping[int, Sequence[DumpRecord]], found: Topics) -> Audit:
+    """The books of `stream_app.verify`, which know nothing of the core: an outcome per input."""
+    books = AuditBooks()
+    for records in inputs.values():
+        for record in records:
+            books.event(record.partition, record.offset, record.value)
+    for (role, _), outputs in found.outputs.items():
+        for _, value in outputs:
+            if value is not None and role == "predictions":
+                books.prediction(value)
+            elif value is not None and role == "rejected":
+                books.refusal(value)
+    return books.balance()
 
 
 def compare(found: Topics, wanted: Topics, delivery: str) -> Verdict:

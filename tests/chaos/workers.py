@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ STOP_SECONDS = 20.0
 READY_SECONDS = 40.0
 LOOK_SECONDS = 0.1
 REVIVE_SECONDS = 0.5
+ON_THE_DEAD = ("start", "wipe", "spoil")
 
 
 class Done(NamedTuple):
@@ -40,6 +42,7 @@ class Worker:
     ) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
+        self.state_dir = folder / f"{name}-state"
         self.acts: asyncio.Queue[Act] = asyncio.Queue()
         self.faults: list[str] = []
         """Endings that nobody asked for, as sentences."""
@@ -48,6 +51,7 @@ class Worker:
         self._environ = {
             **environ,
             "CLICKAHEAD_WORKER__METRICS_PORT": str(self._port),
+            "CLICKAHEAD_WORKER__STATE_DIR": str(self.state_dir),
             "OMP_NUM_THREADS": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,7 +87,7 @@ class Worker:
             except TimeoutError:
                 await self._revive()
                 continue
-            if self.pid is not None or act.deed in ("start", "restart"):
+            if (self.pid is None) == (act.deed in ON_THE_DEAD) or act.deed == "restart":
                 self._done.append(Done(int(time.time() * 1_000), act))
                 await self._do(act)
             self.acts.task_done()
@@ -100,6 +104,10 @@ class Worker:
             await self.stop()
         elif act.deed == "start":
             self.start()
+        elif act.deed == "wipe":
+            shutil.rmtree(self.state_dir, ignore_errors=True)
+        elif act.deed == "spoil":
+            spoil(self.state_dir)
         else:
             await self.stop()
             self.start()
@@ -164,6 +172,16 @@ class Worker:
     def end(self) -> None:
         """SIGKILL, for the end of a run that went wrong."""
         self._bury()
+
+
+def spoil(folder: Path) -> None:
+    """Every file of a folder but for its length in ruins: cut short, or other bytes in its middle,
+    in turn."""
+    for number, path in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
+        content = path.read_bytes()
+        half = len(content) // 2
+        damaged = content[half : half + 8][::-1] + b"?"
+        path.write_bytes(content[:half] + (damaged + content[half + 9 :] if number % 2 else b""))
 
 
 async def ready(port: int) -> bool:
