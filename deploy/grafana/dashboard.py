@@ -173,6 +173,52 @@ MODEL = Row(
     ],
 )  # fmt: skip
 
+ORDERS = Row(
+    "Orders, quality and overload",
+    [
+        Panel("Answering models", "Model version that answers each partition, and the shadow beside"
+              " it.", "short", [Query(gauge("clickahead_route_info", "partition, arm, version"),
+                                      "{{partition}} {{arm}} {{version}}")]),
+        Panel("Live recall", "Share of the events whose item was among the user's last predictions;"
+              " a shadow beside the live model on the events that both could judge.", "percentunit",
+              [Query(share(rate("clickahead_recall_hits_total"),
+                           rate("clickahead_recall_judged_total")), "live"),
+               Query(share(rate("clickahead_shadow_hits_total"),
+                           rate("clickahead_shadow_judged_total")), "shadow"),
+               Query(share(rate("clickahead_shadow_live_hits_total"),
+                           rate("clickahead_shadow_judged_total")), "live beside it")]),
+        Panel("Shadow divergence", "Mean KL divergence of the shadow's next action from the live"
+              " model's, in nats.", "short",
+              [Query(share(rate("clickahead_shadow_divergence_nats_total"),
+                           rate("clickahead_shadow_steps_total")), "divergence")]),
+        Panel("Shadow overlap", "Mean share of the live top-K that the shadow names, too.",
+              "percentunit", [Query(share(rate("clickahead_shadow_overlap_total"),
+                                          rate("clickahead_shadow_steps_total")), "overlap")]),
+        Panel("Shadow failures", "Micro-batches in which the shadow gave up.", "ops",
+              [Query(rate("clickahead_shadow_failures_total"), "failures")]),
+        Panel("Degradation", "What overload leaves out: 1 reasons of alerts, 2 all but 5 items, 3"
+              " the model's item scan.", "short",
+              [Query(gauge("clickahead_degraded_level", "partition", "max"),
+                     "partition {{partition}}")]),
+        Panel("Applied orders", "Offset of clickahead.control behind the last order in force.",
+              "short", [Query(gauge("clickahead_control_offset", "partition", "max"),
+                              "partition {{partition}}")]),
+        Panel("Applied catalogue", "Offset of clickahead.items behind the last record in force.",
+              "short", [Query(gauge("clickahead_items_offset", "partition", "max"),
+                              "partition {{partition}}")]),
+        Panel("Refused orders", "Records of the side inputs that could not be applied.", "ops",
+              [Query(rate("clickahead_refused_orders_total", "topic"), "{{topic}}")]),
+        Panel("Roll-backs", "Promotions that the guard took back in an hour.", "short",
+              [Query(f"sum by (what) (increase(clickahead_guard_rollbacks_total{{{WORKERS}}}[1h]))",
+                     "{{what}}")]),
+        Panel("Made anew", "Predictions published anew for late events, memories rebuilt under"
+              " another model, users erased.", "ops",
+              [Query(rate("clickahead_corrections_total"), "corrections"),
+               Query(rate("clickahead_rebuilt_memories_total"), "memories"),
+               Query(rate("clickahead_erased_users_total"), "erased users")]),
+    ],
+)  # fmt: skip
+
 ANOMALIES = Row(
     "Anomalies",
     [
@@ -214,7 +260,7 @@ STATE = Row(
     ],
 )  # fmt: skip
 
-ROWS = (NOW, FLOW, TIMING, LAG, MODEL, ANOMALIES, STATE)
+ROWS = (NOW, FLOW, TIMING, LAG, MODEL, ORDERS, ANOMALIES, STATE)
 
 
 def dashboard() -> dict[str, Any]:
