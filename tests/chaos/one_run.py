@@ -20,7 +20,7 @@ from stream_app.settings import Settings, load
 from tests.chaos.orders import give, order_of, orders_of
 from tests.chaos.report import Outcome, counted, kinds, recoveries
 from tests.chaos.schedule import SESSION_TIMEOUT_MS, Act, Plan
-from tests.chaos.topics import delete_topics, drained, held_in, open_transactions
+from tests.chaos.topics import delete_topics, drained, held_in, keep, open_transactions
 from tests.chaos.traffic import traffic
 from tests.chaos.verifier import balance, compare, expected
 from tests.chaos.workers import Done, Worker
@@ -221,6 +221,8 @@ class Run:
         )
         outcome.recovery_ms = recoveries(self.done, held.changes, last_ms)
         self._keep_evidence()
+        if not outcome.passed:
+            keep(held, self.folder)
 
     def _keep_evidence(self) -> None:
         """What happened when, and what is different, beside the logs."""

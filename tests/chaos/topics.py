@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -10,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from stream_app.core.events import TOPICS
 from stream_app.kafka.connection import Connection, opened
-from stream_app.kafka.dump import DumpRecord
+from stream_app.kafka.dump import DumpRecord, dump_writer
 from stream_app.kafka.dump_topic import dump_topic
 from stream_app.kafka.shell_config import changelog_of
 from stream_app.replay import OUTPUTS
@@ -98,6 +99,23 @@ async def records_of(connection: Connection, topic: str) -> dict[int, list[DumpR
 
     await dump_topic(connection, topic, keep, lambda done, total: None)
     return found
+
+
+def keep(held: Held, folder: Path) -> None:
+    """Dumps for ``clickahead replay EVENTS --follow CHANGELOG --control CONTROL``, and the outputs
+    to compare with."""
+    parts = {
+        "events": [record for records in held.inputs.values() for record in records],
+        "changelog": [record for records in held.changes.values() for record in records],
+        "control": held.control,
+    }
+    for name, records in parts.items():
+        with dump_writer(folder / f"{name}.jsonl.gz") as write:
+            for record in records:
+                write(record)
+    for (role, partition), outputs in held.topics.outputs.items():
+        lines = [(value or b"") + b"\n" for _, value in outputs]
+        (folder / f"{role}-{partition}.jsonl").write_bytes(b"".join(lines))
 
 
 async def delete_topics(settings: Settings) -> None:
