@@ -46,12 +46,22 @@ class Past(NamedTuple):
     is_whole: bool
 
 
+LEADING_MARKERS = 16
+"""Offsets that a log may begin with that hold no record: markers of its first owners' transactions.
+
+Should they be records that compaction took instead, the input still has to hold as many records as
+the first commit counts, and what is made of them is compared with what was published."""
+
+
 class Rewind:
     """Folds a changelog, oldest record first, up to the last commit that ``is_before``; then
     collects commits until one ``is_past``."""
 
     def __init__(
-        self, is_before: Callable[[Commit], bool], is_past: Callable[[Commit], bool]
+        self,
+        is_before: Callable[[Commit], bool],
+        is_past: Callable[[Commit], bool],
+        leading_markers: int = 0,
     ) -> None:
         self._is_before, self._is_past = is_before, is_past
         self._state: dict[bytes, bytes] = {}
@@ -59,6 +69,8 @@ class Rewind:
         self._witness: Commit | None = None
         self._before: Commit | None = None
         self._after: list[Commit] = []
+        self._leading_markers = leading_markers
+        self._first_offset: int | None = None
         self._rows_seen = 0
         self._is_whole = False
         self.done = False
@@ -68,6 +80,8 @@ class Rewind:
         for row in rows:
             if self.done:
                 return
+            if self._first_offset is None:
+                self._first_offset = row.offset
             self._rows_seen += 1
             if not self._after:
                 self._pending.append(row)
@@ -80,7 +94,9 @@ class Rewind:
     def _commit(self, commit: Commit) -> None:
         if self._before is None and not self._after:
             # Compaction would have taken the partition record of any batch before this one.
-            self._is_whole = commit.offset + 1 == self._rows_seen
+            first = self._first_offset or 0
+            is_contiguous = commit.offset + 1 - first == self._rows_seen
+            self._is_whole = is_contiguous and first <= self._leading_markers
         if self._after or not self._is_before(commit):
             self._after.append(commit)
             self._pending.clear()

@@ -9,7 +9,7 @@ from stream_app.core.batch import BEFORE
 from stream_app.core.clean import Click
 from stream_app.core.events import Anomaly, RejectedRecord, Source
 from stream_app.core.store import PartitionStore
-from stream_app.history import Commit, Rewind
+from stream_app.history import LEADING_MARKERS, Commit, Rewind
 from stream_app.published import SLACK_MS, Output, Published, decode_output, is_along
 from stream_app.rebuild import Cause, Player, outputs_of
 from stream_app.replay import InputRecord
@@ -36,12 +36,14 @@ def rewind_to(question: Question) -> Rewind:
         return Rewind(
             is_before=lambda commit: commit.record.next_offset <= offset,
             is_past=lambda commit: True,
+            leading_markers=LEADING_MARKERS,
         )
     # It was caused by a later record than its source, at about the time of its publication.
     at_ms = question.found.record.timestamp
     return Rewind(
         is_before=lambda commit: commit.at_ms < at_ms - SLACK_MS,
         is_past=lambda commit: commit.at_ms > at_ms + SLACK_MS,
+        leading_markers=LEADING_MARKERS,
     )
 
 

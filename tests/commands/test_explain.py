@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from stream_app.cli import app
 from stream_app.commands.topics import ensured
 from stream_app.core.store import PARTITION_KEY
-from stream_app.history import decode_record
+from stream_app.history import LEADING_MARKERS, decode_record
 from stream_app.invocation import ExitCode, Invocation
 from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.topic_admin import create_missing
@@ -276,7 +276,8 @@ async def compacted(shop: Shop, topic: str) -> int:
     async with opened(producer, connection):
         # Compaction leaves the offsets of what it took empty; so does a transaction that failed.
         await producer.begin_transaction()
-        await producer.send_and_wait(topic, b"", key=b"", partition=0)
+        for _ in range(2 * LEADING_MARKERS):
+            await producer.send(topic, b"", key=b"", partition=0)
         await producer.abort_transaction()
         async with producer.transaction():
             for row in kept:
