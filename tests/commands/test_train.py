@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from model.engine import open_engine
+from model.engine import EngineError, open_engine
 from stream_app.bundled import BUNDLED, model_directory
 from stream_app.cli import app
 
@@ -98,3 +99,49 @@ def test_the_bundled_model_is_small_and_calibrated() -> None:
     engine = open_engine(BUNDLED)
     assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 5_000_000
     assert all(len(scores) >= 10_000 for scores in engine.calibration.values())
+
+
+@pytest.fixture(scope="module")
+def histories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users who take each item once, in an order that can be learned; a model of all they took."""
+    folder = tmp_path_factory.mktemp("histories")
+    rng = np.random.default_rng(1)
+    lines = []
+    for user in range(300):
+        begin = int(rng.integers(40))
+        lines.append([str(user), *(str((begin + 3 * n) % 40) for n in range(rng.integers(4, 10)))])
+    (folder / "all.txt").write_text("".join(" ".join(line) + "\n" for line in lines))
+    (folder / "cut.txt").write_text("".join(" ".join(line[:-1]) + "\n" for line in lines))
+    settings = ("hidden_width=16", "epochs=12", "batch_sequences=32", "learning_rate=0.01")
+    for name in ("all", "cut"):
+        made = run("train", folder / f"{name}.txt", "--out", folder / name, "--preset", "histories",
+                   *(x for pair in settings for x in ("--set", pair)))  # fmt: skip
+        assert made.exit_code == 0, made.output
+    return folder
+
+
+def test_one_file_of_histories_is_measured_by_a_model_without_its_last_items(
+    histories: Path,
+) -> None:
+    found = histories / "found.json"
+    told = {}
+    for name in ("all", "cut"):
+        done = run("evaluate", "--model", histories / name, "--test", histories / "all.txt",
+                   "--json", found)  # fmt: skip
+        assert done.exit_code == 0, done.output
+        told[name] = done.output, json.loads(found.read_text())
+    for _, metrics in told.values():
+        assert metrics["protocol"] == "leave-one-out"
+        assert metrics["filter_seen"]
+        assert metrics["n"] == 300
+        assert metrics["recall@10"] > 0.6
+    assert "without each user's last item" in " ".join(told["all"][0].split())
+    assert "trained on" not in told["cut"][0]
+
+
+def test_a_net_without_a_graph_is_not_served(histories: Path) -> None:
+    done = run("export", histories / "all")
+    assert done.exit_code == 2
+    assert "train one with --set net=gru" in " ".join(done.output.split())
+    with pytest.raises(EngineError, match="step"):
+        open_engine(histories / "all")
