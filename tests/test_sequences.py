@@ -29,7 +29,7 @@ from stream_app.sequences import (
     cleaned,
     shape,
 )
-from tests.core.streams import KEY, START_MS, clicks, decoded, event_batch, flows
+from tests.core.streams import KEY, START_MS, clicks, decoded, event_batch, flows, in_time
 from tests.tiny_model import ACTIONS
 
 Make = Callable[..., OnnxEngine]
@@ -84,6 +84,7 @@ def test_a_log_holds_the_tokens_that_an_engine_is_given(
     engine = tiny_engine_with(
         features=features.names(ACTIONS), reset_at_session=reset, ring_length=6
     )
+    values = in_time(values)  # as a file's events are
     recording = Recording(engine)
     store, route = PartitionStore(0, recording, WORKER_CONFIG), Route(engine.version)
     by_user: dict[str, list[tuple[Token, int]]] = {}
@@ -106,6 +107,7 @@ def test_a_log_holds_the_tokens_that_an_engine_is_given(
 def test_sessions_and_users_cut_a_log_without_gaps(
     values: list[bytes | None], ends: bool, room: int, tiny_engine_with: Make
 ) -> None:
+    values = in_time(values)
     engine = tiny_engine_with()
     config = msgspec.structs.replace(LOG_CONFIG, max_users_per_partition=room)
     beat = msgspec.json.encode({"event_type": "_heartbeat", "timestamp": START_MS + 200 * DAY_MS})
