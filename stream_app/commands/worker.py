@@ -16,7 +16,6 @@ from model.checkpoint import MANIFEST_FILE, Manifest
 from model.engine import EngineError, open_engine
 from model.spec import Engine
 from stream_app.app import NEEDED, create_app
-from stream_app.bundled import model_directory
 from stream_app.cli import version
 from stream_app.core.events import TOPICS
 from stream_app.guarding import Keeper
@@ -29,7 +28,7 @@ from stream_app.kafka.shell_config import changelog_of
 from stream_app.log_output import set_up_log
 from stream_app.metrics import About, Metrics
 from stream_app.metrics_server import MetricsServer
-from stream_app.models_folder import models_in
+from stream_app.models_folder import models_in, own_model
 from stream_app.notices import OUT_OF_VOCABULARY
 from stream_app.settings import Settings
 from stream_app.worker import run
@@ -65,7 +64,8 @@ async def prepared(settings: Settings) -> AsyncIterator[Application]:
         UserError: the model folder will not do.
         PreflightFailed, KafkaUnreachable, MetricsPortUnusable: as they say.
     """
-    engine, trained = opened_model(model_directory(settings.worker.model_dir))
+    worker = settings.worker
+    engine, trained = opened_model(own_model(worker.model_dir, worker.models))
     ground = await inspect(
         settings.connection(),
         {role: settings.topic(role) for role in TOPICS},
