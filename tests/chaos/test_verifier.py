@@ -1,5 +1,6 @@
 """The verifier is worth what it catches: each damage that a run may do is done on purpose."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -7,13 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
+from stream_app.core.batch import Route
 from stream_app.core.config import CoreConfig
+from stream_app.core.privacy import pseudonymiser
 from stream_app.kafka.dump import DumpRecord
+from stream_app.orders import Ledger
 from stream_app.replay import from_files
+from stream_app.schedule import Leg
 from tests.chaos.schedule import plan
 from tests.chaos.traffic import traffic
 from tests.chaos.verifier import (
     KeyValue,
+    Orders,
     Topics,
     Verdict,
     balance,
@@ -127,6 +133,28 @@ def test_a_topic_or_partition_that_nobody_wrote_is_caught(whole: Topics) -> None
     outputs = {place: rows for place, rows in whole.outputs.items() if place != ("predictions", 1)}
     verdict = compare(replace(whole, outputs=outputs), whole, "exactly_once")
     assert verdict.lost == len(whole.outputs["predictions", 1])
+
+
+def test_a_model_that_answered_from_another_offset_on_is_caught(
+    inputs: dict[int, list[DumpRecord]],
+    whole: Topics,
+    tiny_engine: OnnxEngine,
+    tiny_engine_with: Callable[..., OnnxEngine],
+) -> None:
+    other = tiny_engine_with(hidden_width=12, seed=1)
+    engines = {engine.version: engine for engine in (tiny_engine, other)}
+
+    def swapped(offset: int) -> Topics:
+        legs = [Leg(0, Route(tiny_engine.version)), Leg(offset, Route(other.version))]
+        ledger = Ledger(pseudonymiser(CONFIG.pseudonym_key))
+        orders = Orders({0: legs, 1: legs}, ledger, engines)
+        return expected(inputs, "events", tiny_engine, CONFIG, orders)
+
+    assert compare(swapped(200), swapped(200), "at_least_once") == Verdict()
+    verdict = compare(swapped(210), swapped(200), "at_least_once")
+    assert verdict.mismatched > 0
+    assert not verdict.passes("at_least_once")
+    assert compare(swapped(200), whole, "exactly_once").mismatched > 500
 
 
 def test_the_books_see_an_input_without_an_outcome_and_one_with_two(
