@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import uvloop
 
 from stream_app.kafka.application import Application
+from stream_app.watchdog import watched
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,14 @@ def run(prepare: Prepare) -> int:
 
 
 async def _serve(prepare: Prepare) -> int:
+    loop = asyncio.get_running_loop()
+    with watched(loop):
+        return await _watched(prepare, loop)
+
+
+async def _watched(prepare: Prepare, loop: asyncio.AbstractEventLoop) -> int:
     async with prepare() as app:
-        signalled = _signals(asyncio.get_running_loop())
+        signalled = _signals(loop)
         # Faust's own worker program would say so.
         app.in_worker = True
         starting = asyncio.create_task(app.start())

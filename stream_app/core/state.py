@@ -7,7 +7,7 @@ little; an event id that is too long for the head follows as a tail.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,8 @@ RING_ENTRY = np.dtype(
 
 class StateError(ValueError):
     """State bytes of another format, model or program; the message says which and what to do."""
+
+    exit_code: ClassVar[int] = 2
 
 
 def row_dtype(spec: ModelSpec, version: int = FORMAT) -> np.dtype[np.void]:

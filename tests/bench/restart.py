@@ -127,6 +127,7 @@ class Worker:
                     "restore_seconds": float(found[1]),
                     "from_files": int(found[3]),
                     "ready_seconds": round(time.perf_counter() - self.started, 2),
+                    "ready_cpu_seconds": self.cpu_seconds(),
                 }
             assert self.process.poll() is None, self.said()
             await asyncio.sleep(0.02)
@@ -134,6 +135,11 @@ class Worker:
     def said(self) -> str:
         # Not through the file that the worker writes to: they would share a position.
         return Path(self.log.name).read_text()
+
+    def cpu_seconds(self) -> float:
+        """On a machine with other work, what a quiet one would take at most."""
+        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().split()[13:15]
+        return round((int(user) + int(system)) / os.sysconf("SC_CLK_TCK"), 2)
 
     def peak_bytes(self) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -240,6 +246,7 @@ async def main(arguments: list[str]) -> Figures:
             "raw_read_seconds": round(read_seconds, 2),
             "restored_users_per_second": round(given.users / cold["restore_seconds"]),
             "ready_seconds": cold["ready_seconds"],
+            "ready_cpu_seconds": cold["ready_cpu_seconds"],
             "peak_mib": round(worker.peak_bytes() / 2**20),
         }
         await worker.stop()
