@@ -48,6 +48,11 @@ SMALL_HISTORIES = 20_000
 REPEAT_SHARE = 0.02
 STREAM_HELD_OUT = 0.05
 
+# Scores of an epoch of the full softmax: a core makes about 60 million a second, 128 numbers each.
+COSTLY_SCORES = 15_000_000_000
+HOPELESS_SCORES = 200_000_000_000
+LAST_FULL_SHARE = 0.2
+
 
 class LogTraits(msgspec.Struct, frozen=True):
     """What the choice of a preset looks at."""
@@ -77,13 +82,24 @@ def is_of_histories(traits: LogTraits, spec: ModelSpec) -> bool:
 def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
     """The settings of a preset; of the one that suits the log where ``name`` is ``auto``."""
     if name == AUTO:
-        recipe = PRESETS[suited(traits_of(log, spec), spec)]
+        traits = traits_of(log, spec)
+        recipe = PRESETS[suited(traits, spec)]
+        recipe = affordable(recipe, traits.item_targets * spec.item_count)
         # A log with times is a stream's: its newest sessions calibrate the anomaly scores.
         is_stream = bool(spec.gap_edges_ms) and not recipe.holds_out
         return msgspec.structs.replace(recipe, held_out=STREAM_HELD_OUT) if is_stream else recipe
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; choose one of {', '.join([AUTO, *PRESETS])}")
     return PRESETS[name]
+
+
+def affordable(recipe: TrainConfig, scores: int) -> TrainConfig:
+    """The recipe with an item loss that can be paid, where an epoch of the full softmax makes
+    ``scores`` scores: a sampled one, with all items at the end as long as that takes no day."""
+    if recipe.item_loss != "softmax" or scores < COSTLY_SCORES:
+        return recipe
+    full_share = LAST_FULL_SHARE if scores < HOPELESS_SCORES else 0.0
+    return msgspec.structs.replace(recipe, item_loss="sampled", full_share=full_share)
 
 
 def suited(traits: LogTraits, spec: ModelSpec) -> str:

@@ -7,10 +7,14 @@ from hypothesis import given
 from model.config import ConfigError
 from model.log import EventLog
 from model.presets import (
+    COSTLY_SCORES,
+    HOPELESS_SCORES,
+    LAST_FULL_SHARE,
     PRESETS,
     SMALL_HISTORIES,
     SMALL_TARGETS,
     LogTraits,
+    affordable,
     preset_for,
     suited,
     traits_of,
@@ -41,6 +45,16 @@ def test_presets_are_found_by_name(name: str) -> None:
 
 def test_auto_finds_one_and_the_name_is_part_of_no_choice() -> None:
     assert preset_for("auto", learnable_log(SPEC), SPEC) is PRESETS["small"]
+
+
+def test_what_would_take_hours_is_sampled_and_sees_all_items_at_the_end() -> None:
+    sessions = PRESETS["sessions"]
+    assert affordable(sessions, COSTLY_SCORES - 1) is sessions
+    costly = affordable(sessions, COSTLY_SCORES)
+    assert (costly.item_loss, costly.full_share) == ("sampled", LAST_FULL_SHARE)
+    assert affordable(sessions, HOPELESS_SCORES).full_share == 0
+    histories = PRESETS["histories"]
+    assert affordable(histories, HOPELESS_SCORES) is histories
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
