@@ -56,7 +56,7 @@ DEGRADED = (
     "everything",
     "alerts without reasons",
     "and no more than 5 items",
-    "and items counted in the stream instead of the model's",
+    "and the items that were seen most of late instead of the model's",
 )
 """What is left out at each level of ``Route.degraded``, the levels below included."""
 

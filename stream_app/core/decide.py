@@ -31,6 +31,8 @@ from stream_app.core.store import PartitionStore
 MAX_REJECTED_BYTES = 65_536
 MAX_REJECTED_KEY_BYTES = 1024
 MAX_REJECTED_HEADERS, MAX_HEADER_BYTES, MAX_HEADER_NAME = 32, 1024, 128
+# Under overload one known item in so many is counted.
+SEEN_EVERY = 64
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,6 +68,7 @@ class Decider:
             batch, store, engine, steps, results, self._announce, explains=route.degraded < 1
         )
         self._most_items = engine.spec.top_k if route.degraded < 2 else min(5, engine.spec.top_k)
+        self._most_seen: list[RankedItem] | None = None
         self._items = _probabilities(results.top_logp)
         self._actions = _probabilities(results.action_logp)
         self._next_ms = _expected_gap_ms(results, engine.spec)
@@ -90,10 +93,13 @@ class Decider:
         offset = batch.offsets[i]
         source = Source(batch.topic, batch.partition, offset)
         event_id = click.event_id or f"{batch.topic}-{batch.partition}-{offset}"
-        # Under heavy load known items are learned as well: the last level answers from them.
-        is_learned = steps.item[k] >= self._spec.item_count or self._route.degraded >= 2
-        if click.item_id is not None and is_learned:
+        if click.item_id is not None and steps.item[k] >= self._spec.item_count:
             self._store.transitions.learn(steps.source_item[k], click.item_id, offset)
+            self._most_seen = None
+        elif click.item_id is not None and self._route.degraded and offset % SEEN_EVERY == 0:
+            # Only that it was seen: to learn and rank what follows what costs more than the model.
+            self._store.transitions.learn(0, click.item_id, offset)
+            self._most_seen = None
         verdict = self._judge.step(k, Happening(i, pseudonym, event_id, source, click.at_ms))
         about = _About(k, event_id, source, click.at_ms, steps.item_hash[k] or steps.source_item[k])
         self._predict(k, about, verdict)
@@ -165,13 +171,20 @@ class Decider:
         return [RankedItem(items[code], p) for code, p in islice(pairs, most)]
 
     def _counted(self, about: _About, fallback: Fallback) -> list[RankedItem]:
-        """What followed in the stream itself, counted."""
-        record, blocked = self._store.record, self._route.blocked
+        """What followed in the stream itself, counted; under overload what was seen most."""
+        if fallback == "overload":
+            if self._most_seen is None:
+                self._most_seen = self._ranked_by_count(0)
+            return self._most_seen
+        record = self._store.record
         if fallback == "out_of_vocabulary" and not record.said_out_of_vocabulary:
             record.said_out_of_vocabulary = True
             self._out.notices.append("out_of_vocabulary")
-        most = self._most_items
-        ranked = self._store.transitions.rank(about.item, most + len(blocked))
+        return self._ranked_by_count(about.item)
+
+    def _ranked_by_count(self, item: int) -> list[RankedItem]:
+        most, blocked = self._most_items, self._route.blocked
+        ranked = self._store.transitions.rank(item, most + len(blocked))
         kept = [RankedItem(item, round(p, 6)) for item, p in ranked if item not in blocked]
         return kept[:most]
 

@@ -7,7 +7,7 @@ from model.spec import Ints
 from stream_app.core.batch import RecallSums
 
 # One user in so many is watched, and no more users than MOST_USERS: about 4 MB a partition.
-EVERY_ROWS, MOST_USERS = 4, 4096
+EVERY_ROWS, MOST_USERS = 8, 4096
 
 
 class LiveRecall:
