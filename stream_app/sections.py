@@ -123,7 +123,7 @@ class WorkerSection(Section):
     model_dir: Path | None = None
     models: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
-    max_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 512
+    max_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 2_048
     session_timeout_ms: Annotated[int, Field(ge=6_000, le=1_800_000)] = 45_000
     instance_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] | None = None
     state_dir: Path | None = None

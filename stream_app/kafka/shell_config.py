@@ -27,7 +27,8 @@ class ShellConfig:
     outputs: Mapping[str, str]
     """Field of the core's OutputBatch to topic."""
     delivery: Delivery = "exactly_once"
-    max_batch_events: int = 512
+    max_batch_events: int = 2_048
+    """A transaction costs what some hundred events cost; under load, batches grow up to here."""
     instance_id: str | None = None
     """Static membership: whoever comes back under this name gets its partitions back at once."""
     session_timeout_ms: int = 45_000
