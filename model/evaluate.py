@@ -12,12 +12,16 @@ from rich.table import Table
 from model import baselines, checkpoint
 from model.architectures import build_net
 from model.baselines import Baselines, Ranker
+from model.bootstrap import interval, recall_of, reciprocal_of
+from model.breadth import breadth
 from model.data import INTENTS, check_log, data_hash, stretch_of, targets_of
 from model.head_metrics import action_metrics, intent_metrics
 from model.log import EventLog, Longs
 from model.questions import PROTOCOLS, Protocol, Questions, questions_of, seen_before
 from model.ranking import CUTS, metrics_of
+from model.reliability import reliability
 from model.scoring import answer
+from model.slices import sliced, slices_of
 from model.spec import ModelSpec
 
 
@@ -40,8 +44,10 @@ def evaluate(
     Keys: ``recall@K``, ``mrr@K``, ``ndcg@K`` for K in 1, 5, 10, 20 and ``n``, by full ranking of
     the known items with ties worst; the same under ``baselines`` for ``popular`` and ``markov``;
     ``unknown_target_share``, the share of targets that training has not seen: misses; ``action``,
-    ``cart`` and ``purchase`` for the heads. ``filter_seen`` takes the user's earlier items out of
-    every ranking. Raises EvaluationError, DataError, CheckpointError.
+    ``cart`` and ``purchase`` for the heads; ``interval``, the 95 % bootstrap intervals of Recall@20
+    and MRR@20 over sessions; ``slices`` by kind of question; ``breadth``, coverage and popularity
+    bias; ``item_calibration`` of the best item's probability. ``filter_seen`` takes the user's
+    earlier items out of every ranking. Raises EvaluationError, DataError, CheckpointError.
     """
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
@@ -68,6 +74,7 @@ def evaluate(
             questions,
             after,
             filter_seen=filter_seen,
+            with_lists=True,
             on_progress=lambda events: shown.advance(ask, events),
         )
         count = shown.add_task("baselines", total=len(questions.event))
@@ -78,6 +85,12 @@ def evaluate(
     result: dict[str, Any] = dict(metrics_of(answers.ranks))
     result["protocol"], result["filter_seen"] = protocol, filter_seen
     result["unknown_target_share"] = float((questions.target >= spec.item_count).mean())
+    result["interval"] = _intervals(answers.ranks, log, questions)
+    kinds = slices_of(log, spec, questions, counts.popularity)
+    result["slices"] = sliced(answers.ranks, kinds)
+    result["breadth"] = breadth(answers.shown, counts.popularity, questions.target)
+    result["item_calibration"] = reliability(answers.best_share, answers.ranks == 1)
+    result["actions"] = list(spec.actions)
     result["action"] = action_metrics(answers.action_logits, targets.action[after])
     for column, name in enumerate(INTENTS):
         result[name] = intent_metrics(
@@ -134,6 +147,13 @@ def table(result: dict[str, Any]) -> Table:
             name = f"{metric}@{cut}"
             shown.add_row(name, *(f"{values[name]:.4f}" for values in columns.values()))
     return shown
+
+
+def _intervals(ranks: Longs, log: EventLog, questions: Questions) -> dict[str, Any]:
+    session = stretch_of(log.session_start, log.events)[questions.event]
+    rng = np.random.default_rng(0)
+    values = {"recall@20": recall_of(ranks, 20), "mrr@20": reciprocal_of(ranks, 20)}
+    return {name: interval(value, session, rng)._asdict() for name, value in values.items()}
 
 
 def _baseline_ranks(

@@ -12,6 +12,7 @@ from sklearn.metrics import (
 )
 
 from model.data import NONE
+from model.reliability import reliability
 from model.spec import Floats, Ints
 
 
@@ -19,7 +20,10 @@ def action_metrics(logits: Floats, targets: Ints) -> dict[str, Any]:
     """Accuracy, and macro precision, recall, F1 and one-against-rest AUC over the actions that
     occur among the targets. logits [P, A], targets [P], NONE where unknown.
 
-    ``auc`` is None where a single action occurs; without any target only ``n`` = 0 is given.
+    ``classes`` are their codes, and row r of ``confusion`` counts what was answered where
+    ``classes[r]`` was right (answers outside ``classes`` are counted nowhere there). ``ece`` and
+    ``curve`` are those of the likeliest action. ``macro_auc`` is None where a single action
+    occurs; without any target only ``n`` = 0 is given.
     """
     known = targets != NONE
     truth, scores = targets[known], logits[known]
@@ -39,6 +43,13 @@ def action_metrics(logits: Floats, targets: Ints) -> dict[str, Any]:
         "macro_recall": float(recall),
         "macro_f1": float(f1),
         "macro_auc": float(np.mean(aucs)) if aucs else None,
+        "auc": {int(c): float(auc) for c, auc in zip(classes, aucs, strict=False)},
+        "classes": classes.tolist(),
+        "confusion": [
+            [int(((truth == row) & (answered == column)).sum()) for column in classes]
+            for row in classes
+        ],
+        **reliability(shares.max(axis=1), answered == truth),
     }
 
 
@@ -46,8 +57,9 @@ def intent_metrics(logits: Floats, targets: Ints) -> dict[str, Any]:
     """Precision, recall and F1 at a probability of one half, AUC and average precision of one
     intent. logits [P], targets [P] of 0 and 1, NONE where unknown.
 
-    AUC and average precision are None where only one of the two answers occurs; without any
-    target only ``n`` = 0 is given.
+    AUC and average precision are None where only one of the two answers occurs; ``ece`` and
+    ``curve`` compare the probability with how often the intent came true. Without any target only
+    ``n`` = 0 is given.
     """
     known = targets != NONE
     truth, scores = targets[known], logits[known]
@@ -65,9 +77,14 @@ def intent_metrics(logits: Floats, targets: Ints) -> dict[str, Any]:
         "f1": float(f1),
         "auc": float(roc_auc_score(truth, scores)) if both else None,
         "average_precision": float(average_precision_score(truth, scores)) if both else None,
+        **reliability(_sigmoid(scores), truth == 1),
     }
 
 
 def _softmax(logits: Floats) -> npt.NDArray[np.float64]:
     weights = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _sigmoid(logits: Floats) -> npt.NDArray[np.float64]:
+    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))

@@ -64,3 +64,26 @@ def seen_before(log: EventLog, spec: ModelSpec, event: int, user_first: int) -> 
     """Known items that a user met before an event, whatever the session. [n], sorted"""
     past = log.item[user_first:event]
     return np.unique(past[past < spec.item_count])
+
+
+def part_of(questions: Questions, chosen: slice | Longs) -> Questions:
+    """Some of the questions, in the order of ``chosen``."""
+    return Questions(
+        questions.event[chosen],
+        questions.target[chosen],
+        questions.after[chosen],
+        questions.last_item[chosen],
+    )
+
+
+def newest_items(log: EventLog, spec: ModelSpec, questions: Questions, length: int) -> Ints:
+    """The last ``length`` known items that each question's memory holds, newest first, ``NONE``
+    where it holds fewer. [M, length]"""
+    place = np.flatnonzero(log.item < spec.item_count)
+    memory = memory_starts(log, spec)
+    begin = memory[:-1][stretch_of(memory, log.events)][questions.event]  # [M]
+    newest = np.searchsorted(place, questions.event) - 1  # [M] index into place
+    oldest = np.searchsorted(place, begin)  # [M]
+    back = newest[:, None] - np.arange(length)  # [M, length]
+    items = np.append(log.item[place], NONE)
+    return np.where(back >= oldest[:, None], items[np.maximum(back, NONE)], NONE).astype(np.int32)

@@ -17,6 +17,8 @@ from model.spec import Floats, ModelSpec
 ROWS, COLUMNS = 256, 64
 # Scores held at once: 40 MB.
 SCORES = 10_000_000
+# Length of the top lists that coverage is measured on.
+LISTED = 20
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -25,6 +27,8 @@ class Answers(msgspec.Struct, frozen=True):
     ranks: Longs  # [M]
     action_logits: Floats  # [P, A]
     intent_logits: Floats  # [P, 2]
+    shown: Longs  # [V] how often each item stood in a top list; empty where not asked for
+    best_share: Floats  # [M] probability of the best item of each question; likewise
 
 
 def hidden_states(
@@ -73,12 +77,14 @@ def answer(
     heads_after: Longs,
     *,
     filter_seen: bool = False,
+    with_lists: bool = False,
     on_progress: Callable[[int], None] = lambda events: None,
 ) -> Answers:
     """Answer all questions and read the heads after the events ``heads_after`` [P].
 
     ``filter_seen`` takes the user's earlier items out of the ranking; a target among them is then
-    a miss. ``on_progress`` is told the number of hidden states done since its last call.
+    a miss. ``with_lists`` also looks at the top ``LISTED`` of each question. ``on_progress`` is
+    told the number of hidden states done since its last call.
     """
     ranks = np.full(len(questions.event), MISS, np.int64)
     question_after = np.full(log.events, NONE, np.int64)
@@ -90,19 +96,21 @@ def answer(
         ranks,
         np.zeros((len(heads_after), len(spec.actions)), np.float32),
         np.zeros((len(heads_after), 2), np.float32),
+        np.zeros(spec.item_count if with_lists else 0, np.int64),
+        np.zeros(len(ranks) if with_lists else 0, np.float32),
     )
     ranker = _Ranker(net, log, spec, questions, filter_seen)
     wanted = np.union1d(questions.after[inside], heads_after)
     for events, hidden in hidden_states(net, log, spec, wanted):
         asked = question_after[events]  # [n]
-        ranker.fill(ranks, asked[asked != NONE], hidden[torch.from_numpy(asked != NONE)])
+        ranker.fill(answers, asked[asked != NONE], hidden[torch.from_numpy(asked != NONE)])
         read = head_after[events]  # [n]
         states = hidden[torch.from_numpy(read != NONE)]
         answers.action_logits[read[read != NONE]] = net.action_logits(states).numpy()
         answers.intent_logits[read[read != NONE]] = net.intent_logits(states).numpy()
         on_progress(len(events))
     outside = np.flatnonzero(questions.after == NONE)
-    ranker.fill(ranks, outside, net.initial_hidden.expand(len(outside), -1))
+    ranker.fill(answers, outside, net.initial_hidden.expand(len(outside), -1))
     return answers
 
 
@@ -122,8 +130,8 @@ class _Ranker:
         ]  # [N]
         self.filter_seen = filter_seen
 
-    def fill(self, ranks: Longs, numbers: Longs, hidden: torch.Tensor) -> None:
-        """Write the ranks of the questions ``numbers`` [n], asked of ``hidden`` [n, H]."""
+    def fill(self, answers: Answers, numbers: Longs, hidden: torch.Tensor) -> None:
+        """Answer the questions ``numbers`` [n], asked of ``hidden`` [n, H]."""
         rows = max(1, SCORES // self.spec.item_count)
         for begin in range(0, len(numbers), rows):
             part = numbers[begin : begin + rows]
@@ -136,4 +144,41 @@ class _Ranker:
                     seen = seen_before(self.log, self.spec, event, self.user_first[event])
                     scores[row, seen] = -np.inf
                     possible[row] &= targets[row] not in seen
-            ranks[part[possible]] = worst_ranks(scores[possible], targets[possible])
+            answers.ranks[part[possible]] = worst_ranks(scores[possible], targets[possible])
+            if len(answers.shown):
+                _look_at_lists(answers, part, scores)
+
+
+def _look_at_lists(answers: Answers, part: Longs, scores: Floats) -> None:
+    """Count what stands in the top lists of the questions ``part`` [m] with scores [m, V]."""
+    count = min(LISTED, scores.shape[1])
+    top = np.argpartition(scores, -count, axis=1)[:, -count:]  # [m, K]
+    answers.shown[:] += np.bincount(top.ravel(), minlength=len(answers.shown))
+    best = scores.max(axis=1)  # [m]
+    answers.best_share[part] = 1 / np.exp(scores - best[:, None]).sum(axis=1)
+
+
+class NetRecommender:
+    """A net as one recommender among others: its scores are log-probabilities of the items."""
+
+    def __init__(self, net: SequenceNet, spec: ModelSpec) -> None:
+        self.net, self.spec = net, spec
+        with torch.no_grad():
+            self.table = net.item_directions().T.contiguous()  # [H, V]
+
+    @torch.no_grad()
+    def scores(self, log: EventLog, questions: Questions) -> Floats:
+        """What ``Recommender.scores`` promises."""
+        hidden = self.net.initial_hidden.repeat(len(questions.event), 1)  # [M, H]
+        inside = np.flatnonzero(questions.after != NONE)
+        asked = questions.after[inside]
+        for events, states in hidden_states(self.net, log, self.spec, asked):
+            # Several questions may be asked of one memory.
+            order = np.argsort(events)
+            found = np.searchsorted(events[order], asked)
+            found = np.minimum(found, len(events) - 1)
+            here = events[order[found]] == asked
+            hidden[torch.from_numpy(inside[here])] = states[torch.from_numpy(order[found[here]])]
+        logits = self.net.queries(hidden) @ self.table  # [M, V]
+        answer: Floats = torch.log_softmax(logits, dim=1).numpy()
+        return answer

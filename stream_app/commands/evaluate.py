@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stream_app.invocation import settings_of
+from stream_app.invocation import UserError, settings_of
 from stream_app.reading import FileChoice, MappingOption, PresetOption, read_shown
 
 
@@ -16,6 +16,10 @@ class Protocol(StrEnum):
     auto = "auto"
     session = "session"
     leave_one_out = "leave-one-out"
+
+
+class Against(StrEnum):
+    all = "all"
 
 
 def command(
@@ -37,17 +41,35 @@ def command(
             " leave-one-out alone.",
         ),
     ] = None,
+    against: Annotated[
+        Against | None,
+        typer.Option(
+            help="`all`: fit neighbours, rules, item vectors, factors and a learned blend to the"
+            " training files, and compare them on the test files."
+        ),
+    ] = None,
+    training: Annotated[
+        list[Path] | None,
+        typer.Option("--train", help="The files the model was trained on, for --against."),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the metrics there too.")
     ] = None,
     preset: PresetOption = None,
     mapping: MappingOption = None,
 ) -> None:
-    """Rank the whole catalogue for each next item and compare with popularity and Markov."""
+    """Rank the whole catalogue for each next item and compare with popularity and Markov.
+
+    With --against all also with session neighbours, rules, item vectors, factors and a learned
+    blend, fitted to the training files; what is learned for it is kept in the model's folder.
+
+    Example: clickahead evaluate --model model --test new.csv --against all --train old.csv
+    """
     # torch costs seconds: only who evaluates pays for it.
     from model.checkpoint import load
     from model.evaluate import evaluate, table, unseen_by
     from model.presets import is_of_histories, traits_of
+    from model.questions import Protocol as RankingProtocol
     from stream_app.sequences import build_log
 
     core = settings_of(context).core_config()
@@ -60,11 +82,30 @@ def command(
         protocol = Protocol.leave_one_out if histories else Protocol.session
     if filter_seen is None:
         filter_seen = protocol is Protocol.leave_one_out
-    unseen = unseen_by(model, log, protocol.value)
+    asked: RankingProtocol = "leave-one-out" if protocol is Protocol.leave_one_out else "session"
+    unseen = unseen_by(model, log, asked)
     if unseen.notice:
         console.print(unseen.notice, highlight=False)
-    metrics = evaluate(unseen.model, log, protocol.value, filter_seen=filter_seen, console=console)
+    if against is not None:
+        from model.against import compare_all
+        from model.against import table as against_table
+
+        if training is None and unseen.model == model:
+            raise UserError("--against needs the model's training files too: --train FILE")
+        train_log = log
+        if training is not None:
+            chosen = choice._replace(files=training)
+            shown = read_shown(chosen, console, "reading the training files")
+            train_log = build_log(shown, saved.spec, tuple(saved.items), core)
+        others = compare_all(
+            unseen.model, train_log, log, asked, filter_seen=filter_seen, console=console
+        )
+    metrics = evaluate(unseen.model, log, asked, filter_seen=filter_seen, console=console)
+    if against is not None:
+        metrics["against"] = others
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(metrics, indent=2) + "\n")
     Console().print(table(metrics))
+    if against is not None:
+        Console().print(against_table(others))

@@ -18,6 +18,11 @@ def test_action_metrics_by_hand() -> None:
     assert table["macro_recall"] == pytest.approx((1 + 1 / 2) / 2)
     assert table["macro_f1"] == pytest.approx(2 / 3)
     assert table["macro_auc"] == pytest.approx(1.0)
+    assert table["auc"] == pytest.approx({0: 1.0, 1: 1.0})
+    assert table["classes"] == [0, 1]
+    assert table["confusion"] == [[1, 0], [1, 1]]
+    assert [row["n"] for row in table["curve"]] == [1, 1, 1]
+    assert table["ece"] == pytest.approx((0.3 + 0.6 + 0.2) / 3)
 
 
 def test_one_action_has_no_auc() -> None:
@@ -29,6 +34,8 @@ def test_one_action_has_no_auc() -> None:
 def test_intent_metrics_by_hand() -> None:
     logits = np.array([2.0, 1.0, -1.0, -2.0, 9.0], np.float32)
     table = intent_metrics(logits, np.array([1, 0, 1, 0, NONE], np.int32))
+    assert 0 < table.pop("ece") < 1
+    assert sum(row["n"] for row in table.pop("curve")) == 4
     assert table == {
         "n": 4,
         "share": 0.5,

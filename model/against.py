@@ -1,0 +1,266 @@
+"""A model beside everything that it could be replaced by, on the same questions.
+
+Neighbours, rules, item vectors and factors are fitted to the model's own training log; the blend's
+weights to the newest part of it, by members that have not seen that part. The test log is looked at
+once, at the end.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from model import blend, checkpoint
+from model.anchors import recognised
+from model.architectures import build_net
+from model.blend import Blend, BlendConfig, examples_of, fit_blend
+from model.bootstrap import interval, recall_of, reciprocal_of
+from model.candidates import Member, fame, member_scores
+from model.config import TrainConfig
+from model.data import data_hash, stretch_of
+from model.ensembles import average, fused
+from model.evaluate import EvaluationError
+from model.log import EventLog, Longs
+from model.members import BLENDED, fit_members, tune_neighbours
+from model.neighbours import NeighbourConfig
+from model.questions import Protocol, Questions, part_of, questions_of
+from model.ranking import metrics_of
+from model.recommender import parts_of, ranks_in, user_firsts, without_seen
+from model.scoring import NetRecommender
+from model.spec import ModelSpec
+from model.train import held_back, train
+
+BLEND, AVERAGE, FUSION, NET = "blend", "logit average", "rank fusion", "net"
+# Share of the newest sessions that a blend is fitted on where training has held out none.
+_HELD_OUT = 0.1
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What was learned from the held-out part of the training log."""
+
+    neighbours: NeighbourConfig
+    fitted: blend.Fitted
+    data_hash: str
+    fingerprint: str
+
+
+def compare_all(
+    directory: Path,
+    train_log: EventLog,
+    test_log: EventLog,
+    protocol: Protocol = "session",
+    *,
+    filter_seen: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """``prepare`` and ``compare``.
+
+    A model that was trained without each user's last item is measured on just these, in the log
+    it was trained on: the others then learn from the same part of it. No tail is left there to fit
+    a blend on, so the ensembles that learn nothing stand in its place.
+    """
+    saved = checkpoint.load(directory)
+    settings = msgspec.convert(saved.manifest.config, TrainConfig)
+    if settings.leave_one_out and train_log is test_log:
+        early, _ = held_back(train_log, saved.spec, settings)
+        return compare(
+            directory, early, test_log, None, protocol, filter_seen=filter_seen, console=console
+        )
+    prepared = prepare(directory, train_log, console=console)
+    return compare(
+        directory, train_log, test_log, prepared, protocol, filter_seen=filter_seen, console=console
+    )
+
+
+def prepare(
+    directory: Path,
+    train_log: EventLog,
+    *,
+    config: BlendConfig | None = None,
+    console: Console | None = None,
+) -> Prepared:
+    """Fit the blend of the model in ``directory``, or take the one that lies there.
+
+    Where training held nothing out, the same net is trained once more without the newest tenth of
+    the sessions; that run can be killed and taken up. Raises EvaluationError when ``train_log`` is
+    not what the model was trained on.
+    """
+    config = BlendConfig() if config is None else config
+    saved = checkpoint.load(directory)
+    hashed = data_hash(train_log, saved.items)
+    if hashed != saved.manifest.data_hash:
+        raise EvaluationError(
+            "the files given with --train are not those that the model was trained on; the "
+            "comparison needs the very same ones"
+        )
+    path = directory / "blend" / "prepared.json"
+    if path.exists():
+        found = msgspec.json.decode(path.read_bytes(), type=Prepared)
+        if (found.data_hash, found.fingerprint) == (hashed, saved.manifest.fingerprint):
+            return found
+    tell = _teller(console)
+    probe, probe_config = _probe(directory, train_log, saved, console)
+    early, exam = held_back(train_log, saved.spec, probe_config)
+    order = np.argsort(train_log.at_ms[exam.questions.event], kind="stable")
+    asked = part_of(exam.questions, order[-config.questions :])
+    tuned = tune_neighbours(
+        early,
+        train_log,
+        saved.spec,
+        part_of(asked, np.arange(len(order[-config.questions :]) // 2)),
+        filter_seen=exam.filter_seen,
+        told=tell,
+    )
+    members = (Member(NET, probe, "logits"), *fit_members(early, saved.spec, tuned, BLENDED, tell))
+    tell("the blend")
+    examples = examples_of(
+        members, fame(early, saved.spec), train_log, saved.spec, asked, config.per_member
+    )
+    fitted = fit_blend(members, examples, config)
+    prepared = Prepared(tuned, fitted, hashed, saved.manifest.fingerprint)
+    checkpoint.write_atomically(path, msgspec.json.encode(prepared))
+    return prepared
+
+
+def compare(
+    directory: Path,
+    train_log: EventLog,
+    test_log: EventLog,
+    prepared: Prepared | None,
+    protocol: Protocol = "session",
+    *,
+    filter_seen: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Metrics of all members, of their ensembles and of the blend on ``test_log``.
+
+    Keys: ``members``, metrics by name; ``differences``, the blend's lead over each of them in
+    Recall@20 and MRR@20 with the interval of a paired bootstrap over sessions; ``judged``, what
+    the blend was chosen by; ``published`` where the data set is known by its counts. Without
+    ``prepared`` there is no blend, and rank fusion is what leads.
+    """
+    saved = checkpoint.load(directory)
+    spec, tell = saved.spec, _teller(console)
+    questions = questions_of(test_log, spec, protocol)
+    net = Member(NET, _recommender(saved), "logits")
+    neighbours = NeighbourConfig() if prepared is None else prepared.neighbours
+    members = (net, *fit_members(train_log, spec, neighbours, told=tell))
+    leader = FUSION if prepared is None else BLEND
+    ranks = _all_ranks(members, prepared, train_log, test_log, spec, questions, filter_seen, tell)
+    session = stretch_of(test_log.session_start, test_log.events)[questions.event]
+    split = recognised(train_log, spec, len(questions.event))
+    return {
+        "n": len(questions.event),
+        "protocol": protocol,
+        "filter_seen": filter_seen,
+        "members": {name: metrics_of(found) for name, found in ranks.items()},
+        "differences": {
+            name: lead(ranks[leader], found, session)
+            for name, found in ranks.items()
+            if name != leader
+        },
+        "leader": leader,
+        "judged": None if prepared is None else prepared.fitted.judged,
+        "blend": None if prepared is None else prepared.fitted.method,
+        "neighbours": msgspec.to_builtins(neighbours),
+        "published": None if split is None else msgspec.to_builtins(split),
+    }
+
+
+def lead(ranks: Longs, others: Longs, clusters: Longs) -> dict[str, dict[str, float]]:
+    """By how much ranks [M] beat others of the same questions, with paired intervals."""
+    found = {}
+    for name, value in (("recall@20", recall_of), ("mrr@20", reciprocal_of)):
+        difference = value(ranks, 20) - value(others, 20)
+        found[name] = interval(difference, clusters, np.random.default_rng(0))._asdict()
+    return found
+
+
+def _all_ranks(
+    members: Sequence[Member],
+    prepared: Prepared | None,
+    train_log: EventLog,
+    log: EventLog,
+    spec: ModelSpec,
+    questions: Questions,
+    filter_seen: bool,
+    tell: Any,
+) -> dict[str, Longs]:
+    """Ranks [M] by name; every member is asked once."""
+    blended = [member for member in members if member.name in BLENDED]
+    learned = (
+        None if prepared is None else Blend(blended, prepared.fitted, fame(train_log, spec), spec)
+    )
+    parts: dict[str, list[Longs]] = {}
+    first = user_firsts(log)
+    for place, part in parts_of(questions, spec):
+        tell(f"{place.start:,} of {len(questions.event):,} questions")
+        said = dict(zip((m.name for m in members), member_scores(members, log, part), strict=True))
+        heard = [said[member.name] for member in blended]
+        said[AVERAGE], said[FUSION] = average(heard), fused(heard)
+        if learned is not None:
+            said[BLEND] = learned.blended(heard, log, part)
+        for name, scores in said.items():
+            left = without_seen(scores, log, spec, part, first) if filter_seen else scores
+            parts.setdefault(name, []).append(ranks_in(left, part.target))
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def _probe(
+    directory: Path, log: EventLog, saved: checkpoint.Checkpoint, console: Console | None
+) -> tuple[NetRecommender, TrainConfig]:
+    """The model's sibling that has not seen a part of the training log, and its settings."""
+    chosen = directory / checkpoint.CHOSEN
+    if (chosen / checkpoint.MANIFEST_FILE).exists():
+        sibling = checkpoint.load(chosen)
+        if sibling.manifest.data_hash == saved.manifest.data_hash:
+            settings = msgspec.convert(sibling.manifest.config, TrainConfig)
+            return _recommender(sibling), settings
+    settings = msgspec.structs.replace(
+        msgspec.convert(saved.manifest.config, TrainConfig), held_out=_HELD_OUT, refit=False
+    )
+    train(log, saved.spec, saved.items, settings, chosen, console=console)
+    return _recommender(checkpoint.load(chosen)), settings
+
+
+def _recommender(saved: checkpoint.Checkpoint) -> NetRecommender:
+    net = build_net(saved.spec, saved.manifest.net)
+    net.set_weights(saved.weights)
+    return NetRecommender(net, saved.spec)
+
+
+def _teller(console: Console | None) -> Any:
+    return lambda what: None if console is None else console.print(f"  {what}", highlight=False)
+
+
+def table(result: dict[str, Any]) -> Table:
+    """All members by MRR@20, the best first, and what is published beside them."""
+    shown = Table(title=f"{result['n']:,} next items, full ranking, protocol {result['protocol']}")
+    names = ("recall@20", "mrr@20", "recall@10", "ndcg@10")
+    shown.add_column("")
+    for heading in (*names, f"{result['leader']} leads in recall@20", "and in mrr@20"):
+        shown.add_column(heading, justify="right")
+    rows = sorted(result["members"].items(), key=lambda row: -row[1]["mrr@20"])
+    for name, metrics in rows:
+        leads = result["differences"].get(name)
+        shown.add_row(
+            name,
+            *(f"{metrics[metric]:.4f}" for metric in names),
+            *("" if leads is None else _lead_text(leads[m]) for m in ("recall@20", "mrr@20")),
+        )
+    if result["published"] is not None:
+        shown.add_section()
+        shown.caption = f"published: {result['published']['name']}"
+        for anchor in result["published"]["anchors"]:
+            values = (anchor["metrics"].get(metric) for metric in names)
+            texts = ("" if value is None else f"{value:.4f}" for value in values)
+            shown.add_row(f"{anchor['system']} (published)", *texts, "", "")
+    return shown
+
+
+def _lead_text(lead: dict[str, float]) -> str:
+    return f"{lead['value']:+.4f} [{lead['low']:+.4f}, {lead['high']:+.4f}]"

@@ -1,0 +1,50 @@
+"""Rivals of the action head: what they look at, and that they learn what is there."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.action_rivals import boosted_logits, markov_logits, window_features
+from model.data import NONE, targets_of
+from model.head_metrics import action_metrics
+from model.holdout import with_events
+from model.log import EventLog
+from tests.model.logs import log_of, logs, spec_of
+
+SPEC = spec_of(items=4)
+RNG = np.random.default_rng(0)
+
+
+def alternating(users: int) -> EventLog:
+    """The next action is decided by the last two, never by the last alone."""
+    sessions = []
+    for _ in range(users):
+        actions = [2, int(RNG.integers(2, 4))]
+        while len(actions) < 12:
+            actions.append(2 if actions[-1] != actions[-2] else 3)
+        sessions.append([[(0, action) for action in actions]])
+    return log_of(sessions, SPEC)
+
+
+def test_two_actions_are_enough() -> None:
+    train, test = alternating(40), alternating(10)
+    target = targets_of(test, SPEC).action
+    second = np.arange(len(target)) % 12 != 0
+    inside = np.where(second, target, NONE).astype(np.int32)
+    for rival in (markov_logits, boosted_logits):
+        logits = rival(train, test, SPEC)
+        assert logits.shape == (test.events, len(SPEC.actions))
+        assert action_metrics(logits, inside)["accuracy"] > 0.85
+
+
+@settings(max_examples=20, deadline=None)
+@given(logs(SPEC, min_events=2), st.data())
+def test_features_look_at_the_past_alone(log: EventLog, data: st.DataObject) -> None:
+    stop = data.draw(st.integers(1, log.events))
+    early = with_events(log, np.arange(log.events) < stop)
+    np.testing.assert_array_equal(window_features(log, SPEC)[:stop], window_features(early, SPEC))
+
+
+def test_one_action_is_foretold_for_certain() -> None:
+    log = log_of([[[(0, 2), (1, 2), (2, 2)]]], SPEC, closed=[False])
+    assert (boosted_logits(log, log, SPEC).argmax(axis=1) == 2).all()
