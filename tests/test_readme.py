@@ -63,4 +63,5 @@ def test_settings_in_the_environment_exist() -> None:
 
 
 def test_commands_can_be_loaded() -> None:
-    assert all(isinstance(load_command(name), typer.core.TyperCommand) for name in COMMANDS)
+    kinds = (typer.core.TyperCommand, typer.core.TyperGroup)
+    assert all(isinstance(load_command(name), kinds) for name in COMMANDS)
