@@ -146,6 +146,14 @@ LAG = Row(
         Panel("Restored bytes", "Bytes of those records.", "Bps",
               [Query(rate("clickahead_recovery_restored_bytes_total", "instance"),
                      "{{instance}}")]),
+        Panel("State files", "Files from which a restart begins: written, read, refused for a"
+              " reason that the log tells, or failed, as on a full disk.", "short",
+              [Query("sum by (outcome) (increase(clickahead_state_files_total"
+                     f"{{{WORKERS}}}[15m]))", "{{outcome}}")]),
+        Panel("Writing state files", "How long the last one took, and bytes a second.", "s",
+              [Query(gauge("clickahead_state_file_seconds", "instance", "max"), "{{instance}}"),
+               Query(rate("clickahead_state_file_bytes_total", "instance"),
+                     "{{instance}} bytes a second")]),
         Panel("Rebalances", "Assignments from the consumer group in 15 minutes, and the partitions"
               " that a worker holds.", "short",
               [Query(f"sum by (instance) (increase(clickahead_rebalances_total{{{WORKERS}}}[15m]))",
