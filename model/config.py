@@ -29,6 +29,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     heads: int = 2
     # Epochs to train, or at most to try where a tail is held out.
     epochs: int = 7
+    # The first of these epochs in which a Transformer restores masked items from both sides.
+    pretrain_epochs: int = 0
+    pretrain_mask_share: float = 0.2
     # Share of the sessions, the latest ones, held out to choose the number of epochs; 0: none.
     held_out: float = 0.0
     # Hold out each user's last item instead: leave-one-out, for histories without repeats.
@@ -101,6 +104,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ("layers", 1),
             ("heads", 1),
             ("epochs", 1),
+            ("pretrain_epochs", 0),
             ("patience", 0),
             ("batch_sequences", 1),
             ("batch_events", 1),
@@ -117,6 +121,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "contrastive_temperature",
             "view_share",
             "adversarial_size",
+            "pretrain_mask_share",
         ):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
@@ -144,6 +149,16 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be 0 or more and finite, got {getattr(self, name)}")
+        if self.pretrain_epochs and self.net != "transformer":
+            raise ConfigError(
+                f"pretrain_epochs={self.pretrain_epochs} is a Transformer's, the net is "
+                f"{self.net!r}; set net=transformer or pretrain_epochs=0"
+            )
+        if self.pretrain_epochs >= self.epochs:
+            raise ConfigError(
+                f"pretrain_epochs={self.pretrain_epochs} are among the epochs={self.epochs} and "
+                "must leave at least one to predict in"
+            )
         if self.leave_one_out and self.held_out:
             raise ConfigError(
                 f"leave_one_out holds out last items, held_out={self.held_out:g} newest sessions; "

@@ -20,6 +20,7 @@ from model.data import (
     targets_of,
 )
 from model.log import EventLog, Longs
+from model.masked import masked_loss
 from model.nets import SequenceNet
 from model.objective import BatchLoss, batch_loss, columns_of
 from model.resume import Arrays
@@ -87,17 +88,7 @@ class Fitting:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = batch_loss(
-            self.net,
-            self.spec,
-            self.columns,
-            self.segments,
-            batch,
-            self.config,
-            self.detach_heads,
-            generator,
-            progress,
-        )
+        loss = self._loss(epoch, batch, generator, progress)
         torch.autograd.backward(loss.total)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         total = loss.total.item()
@@ -110,6 +101,25 @@ class Fitting:
         self.optimizer.step()
         self._update_average()
         return loss
+
+    def _loss(
+        self, epoch: int, batch: Longs, generator: torch.Generator, progress: float
+    ) -> BatchLoss:
+        if epoch < self.config.pretrain_epochs and isinstance(self.net, TransformerNet):
+            return masked_loss(
+                self.net, self.columns, self.segments, batch, self.config, generator, progress
+            )
+        return batch_loss(
+            self.net,
+            self.spec,
+            self.columns,
+            self.segments,
+            batch,
+            self.config,
+            self.detach_heads,
+            generator,
+            progress,
+        )
 
     def _update_average(self) -> None:
         """The average (Polyak & Juditsky 1992) forgets fast at first, when weights are poor."""

@@ -46,7 +46,7 @@ class SequenceNet(nn.Module):
         super().__init__()
         width = spec.hidden_width
         self.width = width
-        self.item_count = spec.item_count
+        self.item_count, self.no_item = spec.item_count, spec.no_item
 
         def table(rows: int, scale: float) -> nn.Parameter:
             return nn.Parameter(torch.randn(rows, width, generator=generator) * scale)

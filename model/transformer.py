@@ -59,11 +59,29 @@ class TransformerNet(SequenceNet):
         rows, length, width = inputs.shape
         count = memory0[:, width]  # [B]
         cache = memory0[:, width + 1 :].view(rows, self.shape.layers, 2, -1, width)
-        cached = cache.shape[3]
         places = count[:, None] + torch.arange(length)  # [B, T]
-        turns = _turns(places, width // self.shape.heads)
-        mask = _mask(count, cached, length, self.window)
-        states = inputs * width**0.5  # [B, T, H], of the length that the norms give the branches
+        mask = _mask(count, cache.shape[3], length, self.window)
+        hidden, caches = self._through(inputs, cache, places, mask, dropout)
+        after = torch.stack(caches, 1)[:, :, :, -(self.window - 1) :].reshape(rows, -1)
+        memory = torch.cat([hidden[:, -1], (count + length)[:, None], after], 1)
+        return hidden, memory
+
+    def both_ways(self, inputs: Tensor, real: Tensor, dropout: Dropout = NO_DROPOUT) -> Tensor:
+        """States [B, T, H] of embedded sequences [B, T, H] whose events look at later ones, too;
+        what is not ``real`` [B, T] is looked at by none. For masked pre-training alone."""
+        rows, length, width = inputs.shape
+        nothing = inputs.new_zeros(rows, self.shape.layers, 2, 0, width)
+        places = torch.arange(length)
+        near = (places - places[:, None]).abs() < self.window  # [T, T]
+        mask = near & real[:, None, None]  # [B, 1, T, T]
+        return self._through(inputs, nothing, places.expand(rows, -1), mask, dropout)[0]
+
+    def _through(
+        self, inputs: Tensor, cache: Tensor, places: Tensor, mask: Tensor, dropout: Dropout
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Hidden states [B, T, H], and each layer's keys and values [B, 2, w + T, H]."""
+        turns = _turns(places, self.width // self.shape.heads)
+        states = inputs * self.width**0.5  # [B, T, H], of the length that the norms give branches
         caches = []
         for layer, block in enumerate(self.blocks):
             given = (states, cache[:, layer], turns, mask, dropout, layer)
@@ -73,11 +91,8 @@ class TransformerNet(SequenceNet):
                 )
             else:
                 states, kept = block(*given)
-            caches.append(kept[:, :, -(self.window - 1) :])  # [B, 2, w, H]
-        hidden = self.final_norm(states)  # [B, T, H]
-        after = torch.stack(caches, 1).reshape(rows, -1)
-        memory = torch.cat([hidden[:, -1], (count + length)[:, None], after], 1)
-        return hidden, memory
+            caches.append(kept)
+        return self.final_norm(states), caches
 
     def rebuilt(self, tokens: TokenBatch) -> Tensor:
         """Memory [B, M] from the events of a window alone, [B, T]: what a restart can restore."""
