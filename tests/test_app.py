@@ -1,13 +1,15 @@
 """From settings and a model to the Faust app that serves them."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import faust
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from model.engine import OnnxEngine, open_engine
-from stream_app.app import NEEDED, OUTPUTS, core_of, create_app, shell_config
+from stream_app.app import NEEDED, OUTPUTS, core_of, create_app, identity_of, shell_config
 from stream_app.core.batch import EventBatch, OutputBatch
 from stream_app.helm import steering_of
 from stream_app.kafka.observer import Unobserved
@@ -77,3 +79,13 @@ def test_the_app_is_a_faust_app_for_that_group(tiny_engine: OnnxEngine) -> None:
     assert [str(url) for url in app.conf.broker] == ["kafka://one:9092", "kafka://two:9092"]
     assert app.tables.changelog_topics == {"shop-state-changelog"}
     assert replace(app.shell, app_id="x").changelog == "x-state-changelog"
+
+
+def test_state_is_read_by_the_same_format_model_and_key_alone(
+    tiny_engine: OnnxEngine, tiny_engine_with: Callable[..., OnnxEngine]
+) -> None:
+    config = load(None, {}, {}).core_config()
+    own = identity_of(config, tiny_engine)
+    assert identity_of(config, tiny_engine) == own
+    assert identity_of(config, tiny_engine_with(ring_length=4)) != own
+    assert identity_of(msgspec.structs.replace(config, pseudonym_key=b"k" * 16), tiny_engine) != own
