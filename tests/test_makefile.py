@@ -31,7 +31,7 @@ def pins(lock: str) -> set[tuple[str, str]]:
 
 def test_make_alone_tells_what_there_is() -> None:
     targets = {line.split()[0] for line in make().splitlines()}
-    assert {"setup", "demo", "test", "lint", "format", "lock", "clean"} <= targets
+    assert {"setup", "demo", "test", "chaos", "soak", "lint", "format", "lock", "clean"} <= targets
     assert make() == make("help")
 
 
@@ -39,6 +39,15 @@ def test_demo_passes_its_arguments_on() -> None:
     assert ".venv/bin/clickahead demo --seconds 60 --plain" in make(
         "--dry-run", "demo", "DEMO_ARGS=--seconds 60 --plain"
     )
+
+
+def test_chaos_and_soak_pass_on_what_they_are_given() -> None:
+    given = ["SEEDS=20", "FIRST_SEED=3", "DELIVERY=both", "SECONDS=9", "KILLS=5", "RATE=100"]
+    wanted = "--seeds 20 --first-seed 3 --delivery both --seconds 9 --kills 5 --rate 100"
+    assert f"tests.chaos.run {wanted}\n" in make("--dry-run", "chaos", *given)
+    assert make("--dry-run", "chaos").rstrip().endswith("tests.chaos.run")
+    soak = make("--dry-run", "soak", "MINUTES=10", "RATE=50")
+    assert "tests.chaos.soak --minutes 10 --rate 50\n" in soak
 
 
 def test_test_runs_everything_that_has_to_be_green() -> None:
