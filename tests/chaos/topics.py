@@ -45,7 +45,9 @@ async def drained(settings: Settings, deadline: float) -> int:
             try:
                 ends = await consumer.end_offsets(places)
                 committed = await admin.list_consumer_group_offsets(group, partitions=places)
-                lag = sum(max(0, ends[p] - max(0, committed[p].offset)) for p in places)
+                # A partition of which nothing is committed yet is missing, or at -1.
+                done = {p: max(0, committed[p].offset) if p in committed else 0 for p in places}
+                lag = sum(max(0, ends[p] - done[p]) for p in places)
                 if lag == 0 or time.monotonic() > deadline:
                     return lag
             except KafkaError:
