@@ -15,15 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from model import blend, checkpoint
+from model.action_rivals import boosted_logits, markov_logits
 from model.anchors import recognised
 from model.architectures import build_net
 from model.blend import Blend, BlendConfig, examples_of, fit_blend
 from model.bootstrap import interval, recall_of, reciprocal_of
 from model.candidates import Member, fame, member_scores
 from model.config import TrainConfig
-from model.data import data_hash, stretch_of
+from model.data import data_hash, stretch_of, targets_of
 from model.ensembles import average, fused
 from model.evaluate import EvaluationError
+from model.head_metrics import action_metrics
 from model.log import EventLog, Longs
 from model.members import BLENDED, fit_members, tune_neighbours
 from model.neighbours import NeighbourConfig
@@ -140,8 +142,9 @@ def compare(
 
     Keys: ``members``, metrics by name; ``differences``, the blend's lead over each of them in
     Recall@20 and MRR@20 with the interval of a paired bootstrap over sessions; ``judged``, what
-    the blend was chosen by; ``published`` where the data set is known by its counts. Without
-    ``prepared`` there is no blend, and rank fusion is what leads.
+    the blend was chosen by; ``published`` where the data set is known by its counts; ``actions``,
+    what foretells the next action without a net. Without ``prepared`` there is no blend, and rank
+    fusion is what leads.
     """
     saved = checkpoint.load(directory)
     spec, tell = saved.spec, _teller(console)
@@ -168,6 +171,17 @@ def compare(
         "blend": None if prepared is None else prepared.fitted.method,
         "neighbours": msgspec.to_builtins(neighbours),
         "published": None if split is None else msgspec.to_builtins(split),
+        "actions": _action_rivals(train_log, test_log, spec) if protocol == "session" else {},
+    }
+
+
+def _action_rivals(train_log: EventLog, test_log: EventLog, spec: ModelSpec) -> dict[str, Any]:
+    """How well the next action is foretold without a net, by the name of the rival."""
+    target = targets_of(test_log, spec).action
+    rivals = {"Markov, two actions": markov_logits, "boosted trees": boosted_logits}
+    return {
+        name: action_metrics(rival(train_log, test_log, spec), target)
+        for name, rival in rivals.items()
     }
 
 
@@ -259,6 +273,24 @@ def table(result: dict[str, Any]) -> Table:
             values = (anchor["metrics"].get(metric) for metric in names)
             texts = ("" if value is None else f"{value:.4f}" for value in values)
             shown.add_row(f"{anchor['system']} (published)", *texts, "", "")
+    return shown
+
+
+def action_table(net: dict[str, Any], rivals: dict[str, Any], actions: Sequence[str]) -> Table:
+    """The next action by the net's head and by its rivals, one against the rest for each action.
+
+    ``net`` and each of ``rivals`` are what ``action_metrics`` gave; codes index ``actions``.
+    """
+    shown = Table(title=f"{net['n']:,} next actions")
+    shown.add_column("")
+    codes = sorted(net.get("auc", {}), key=int)
+    headings = ("accuracy", "macro F1", "macro AUC", "ECE")
+    for heading in (*headings, *(f"AUC {actions[int(code)]}" for code in codes)):
+        shown.add_column(heading, justify="right")
+    for name, row in {NET: net, **rivals}.items():
+        values = [row[key] for key in ("accuracy", "macro_f1", "macro_auc", "ece")]
+        values += [row["auc"].get(code) for code in codes]
+        shown.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
     return shown
 
 

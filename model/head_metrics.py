@@ -43,7 +43,7 @@ def action_metrics(logits: Floats, targets: Ints) -> dict[str, Any]:
         "macro_recall": float(recall),
         "macro_f1": float(f1),
         "macro_auc": float(np.mean(aucs)) if aucs else None,
-        "auc": {int(c): float(auc) for c, auc in zip(classes, aucs, strict=False)},
+        "auc": {str(c): float(auc) for c, auc in zip(classes, aucs, strict=False)},
         "classes": classes.tolist(),
         "confusion": [
             [int(((truth == row) & (answered == column)).sum()) for column in classes]

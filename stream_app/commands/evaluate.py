@@ -87,7 +87,7 @@ def command(
     if unseen.notice:
         console.print(unseen.notice, highlight=False)
     if against is not None:
-        from model.against import compare_all
+        from model.against import action_table, compare_all
         from model.against import table as against_table
 
         if training is None and unseen.model == model:
@@ -109,3 +109,5 @@ def command(
     Console().print(table(metrics))
     if against is not None:
         Console().print(against_table(others))
+        if others["actions"] and metrics["action"]["n"]:
+            Console().print(action_table(metrics["action"], others["actions"], saved.spec.actions))

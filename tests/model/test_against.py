@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from model.against import BLEND, FUSION, Prepared, compare_all, lead, prepare, table
+from model.against import (
+    BLEND,
+    FUSION,
+    Prepared,
+    action_table,
+    compare_all,
+    lead,
+    prepare,
+    table,
+)
 from model.blend import BlendConfig
 from model.config import TrainConfig
 from model.evaluate import EvaluationError
@@ -44,7 +53,10 @@ def test_everything_stands_in_one_table(folder: Path) -> None:
     assert json.loads(json.dumps(result)) == result
     console.print(table(result))
     assert isinstance(console.file, io.StringIO)
-    for word in (*result["members"], "blend leads"):
+    rivals = result["actions"]
+    assert {row["n"] for row in rivals.values()} == {TEST.events}
+    console.print(action_table(rivals["boosted trees"], rivals, SPEC.actions))
+    for word in (*result["members"], "blend leads", *rivals, "AUC purchase"):
         assert word in console.file.getvalue()
 
 

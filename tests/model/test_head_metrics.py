@@ -18,7 +18,7 @@ def test_action_metrics_by_hand() -> None:
     assert table["macro_recall"] == pytest.approx((1 + 1 / 2) / 2)
     assert table["macro_f1"] == pytest.approx(2 / 3)
     assert table["macro_auc"] == pytest.approx(1.0)
-    assert table["auc"] == pytest.approx({0: 1.0, 1: 1.0})
+    assert table["auc"] == pytest.approx({"0": 1.0, "1": 1.0})
     assert table["classes"] == [0, 1]
     assert table["confusion"] == [[1, 0], [1, 1]]
     assert [row["n"] for row in table["curve"]] == [1, 1, 1]
