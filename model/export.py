@@ -168,9 +168,7 @@ def _build(
     return Built(content, engine, log_z, b"" if index is None else index_bytes(index))
 
 
-def _index(
-    checkpoint: Checkpoint, exact: OnnxEngine, steps: Sequence[Tokens]
-) -> ScanIndex | None:
+def _index(checkpoint: Checkpoint, exact: OnnxEngine, steps: Sequence[Tokens]) -> ScanIndex | None:
     """The projected scan's index; None where it does not suit the model's items."""
     vectors = scaled_directions(checkpoint.spec, checkpoint.weights)
     return fit_index(vectors, _queries(exact, steps), checkpoint.spec.top_k)

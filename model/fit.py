@@ -19,6 +19,7 @@ from model.data import (
     segments_of,
     targets_of,
 )
+from model.guide import NO_GUIDE, Guide, Leash
 from model.log import EventLog, Longs
 from model.masked import masked_loss
 from model.nets import SequenceNet
@@ -41,11 +42,18 @@ class Fitting:
     Every random choice is drawn from (seed, epoch, batch): no generator lives between batches.
     """
 
-    def __init__(self, log: EventLog, spec: ModelSpec, config: TrainConfig, epochs: int) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        spec: ModelSpec,
+        config: TrainConfig,
+        epochs: int,
+        guide: Guide = NO_GUIDE,
+    ) -> None:
         self.spec, self.config, self.epochs = spec, config, epochs
         targets = targets_of(log, spec)
         self.item_targets = int(np.count_nonzero(targets.item != NONE))
-        self.columns = columns_of(log, spec, targets, config)
+        self.columns = columns_of(log, spec, targets, config, guide.lessons)
         self.segments: Segments = segments_of(log, spec, config.max_length)
         self.detach_heads = (
             config.detach_heads
@@ -53,6 +61,7 @@ class Fitting:
             else len(np.unique(log.action)) < 2
         )
         self.net = initial_net(spec, targets, config)
+        self.leash = Leash(guide, self.net)
         if isinstance(self.net, TransformerNet):
             self.net.checkpointing = config.checkpointing
         # What is measured and saved: the net itself, or the running average of its weights.
@@ -89,7 +98,7 @@ class Fitting:
             group["lr"] = self.rate
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(epoch, batch, generator, progress)
-        torch.autograd.backward(loss.total)
+        torch.autograd.backward(loss.total + self.leash.penalty())
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         total = loss.total.item()
         if not (math.isfinite(total) and math.isfinite(norm.item())):
@@ -99,6 +108,7 @@ class Fitting:
                 f"learning_rate={self.config.learning_rate / 3:.2g}"
             )
         self.optimizer.step()
+        self.leash.cut()
         self._update_average()
         return loss
 
@@ -202,8 +212,9 @@ def _log_rates(targets: Ints, classes: int) -> Tensor:
 
 
 def _optimizer(net: SequenceNet, config: TrainConfig) -> torch.optim.AdamW:
-    matrices = [p for p in net.parameters() if p.ndim == 2]
-    others = [p for p in net.parameters() if p.ndim != 2]
+    learning = [p for p in net.parameters() if p.requires_grad]
+    matrices = [p for p in learning if p.ndim == 2]
+    others = [p for p in learning if p.ndim != 2]
     return torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": config.weight_decay},

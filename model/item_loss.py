@@ -19,6 +19,11 @@ class Asked(NamedTuple):
     weights: Tensor | None  # [M]; None: all 1
 
 
+def is_full(config: TrainConfig, progress: float) -> bool:
+    """Whether all items are looked at, at this share of the training."""
+    return config.item_loss == "softmax" or progress >= 1 - config.full_share
+
+
 def item_loss(
     asked: Asked,
     popularity: Tensor,
@@ -31,7 +36,7 @@ def item_loss(
     ``popularity`` [V] is each item's share of all targets, ``progress`` the share of the training
     that is done: its end may see the full softmax whatever came before.
     """
-    if config.item_loss == "softmax" or progress >= 1 - config.full_share:
+    if is_full(config, progress):
         return cosine_softmax_loss(*asked, config.label_smoothing)
     queries, table, targets, weights = asked
     candidates = draw_candidates(targets, len(table), config.negatives, generator)

@@ -13,10 +13,12 @@ from model.config import TrainConfig
 from model.data import NONE, Segments, Targets, padded_places, recency_weights
 from model.dropout import Dropout, drop
 from model.item_loss import Asked, item_loss
+from model.lessons import Lessons
 from model.log import EventLog, Longs
 from model.losses import class_loss, intent_loss
 from model.nets import SequenceNet, TokenBatch
 from model.spec import ModelSpec
+from model.taught_loss import taught_loss
 from model.views import Views
 
 
@@ -31,6 +33,7 @@ class Columns(NamedTuple):
     weight: Tensor | None  # [N] of each event in the item loss; None: all 1
     popularity: Tensor  # [V] share of each item among the item targets
     substitutes: Tensor | None  # [V, NEIGHBOURS] of each item; None: nothing is replaced
+    lessons: Lessons | None = None  # of teachers, about the same events
 
 
 class BatchLoss(NamedTuple):
@@ -44,7 +47,13 @@ class BatchLoss(NamedTuple):
     events: int
 
 
-def columns_of(log: EventLog, spec: ModelSpec, targets: Targets, config: TrainConfig) -> Columns:
+def columns_of(
+    log: EventLog,
+    spec: ModelSpec,
+    targets: Targets,
+    config: TrainConfig,
+    lessons: Lessons | None = None,
+) -> Columns:
     """Tensors over the log's arrays, and what the settings make of the log."""
 
     def tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
@@ -61,6 +70,7 @@ def columns_of(log: EventLog, spec: ModelSpec, targets: Targets, config: TrainCo
         weight=None if weights is None else tensor(weights),
         popularity=tensor(counts / max(1, counts.sum())).float(),
         substitutes=tensor(substitutes_of(log, spec)) if config.substitute_share else None,
+        lessons=lessons,
     )
 
 
@@ -145,8 +155,13 @@ class _Asking(NamedTuple):
             targets=answers[known].long(),
             weights=None if weight is None else weight[self.events[known]],
         )
-        popularity = self.columns.popularity
-        loss = item_loss(asked, popularity, self.config, self.progress, self.generator)
+        course = (self.columns.popularity, self.config, self.progress, self.generator)
+        lessons = self.columns.lessons
+        if lessons is None:
+            loss = item_loss(asked, *course)
+        else:
+            told = lessons.about(self.events[known])
+            loss = taught_loss(asked, told, lessons.temperature, lessons.weight, *course)
         return loss, int(known.sum())
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from model.config import TrainConfig
 from model.fit import Fitting
+from model.guide import NO_GUIDE, Guide
 from model.log import EventLog
 from model.nets import SequenceNet
 from model.questions import Questions
@@ -52,12 +53,13 @@ def run_phase(
     position: Position,
     arrays: Arrays,
     watcher: Watcher,
+    guide: Guide = NO_GUIDE,
 ) -> tuple[dict[str, Floats], Position]:
     """Fit from ``position`` (with the state ``arrays``; empty at a phase's begin) to the end.
 
     Returns the last epoch's weights, or the best one's where the phase is measured.
     """
-    fitting = Fitting(phase.log, spec, config, phase.epochs)
+    fitting = Fitting(phase.log, spec, config, phase.epochs, guide)
     best = {name.removeprefix("best."): a for name, a in arrays.items() if name.startswith("best.")}
     if arrays:
         fitting.restore(arrays)

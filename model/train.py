@@ -19,6 +19,7 @@ from model import baselines, checkpoint, resume
 from model.config import TrainConfig
 from model.data import NONE, DataError, check_log, data_hash, targets_of
 from model.fit import DivergedError
+from model.guide import NO_GUIDE, Guide
 from model.holdout import hold_out, hold_out_last
 from model.log import EventLog
 from model.phase import CHOOSE, FINAL, Exam, Phase, Watcher, best_epoch, run_phase
@@ -41,6 +42,7 @@ def train(
     config: TrainConfig,
     out: Path,
     *,
+    guide: Guide = NO_GUIDE,
     created_at: str = "",
     console: Console | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -48,13 +50,14 @@ def train(
 ) -> checkpoint.Manifest:
     """Train on ``log`` and write the model to the folder ``out``; returns its manifest.
 
-    ``items`` is the vocabulary behind the log's item codes. ``console`` shows a progress bar;
+    ``items`` is the vocabulary behind the log's item codes. ``guide`` is what the training has
+    besides the log. ``console`` shows a progress bar;
     ``on_batch`` is told the position after each batch. Raises DataError (TrainError,
     DivergedError) or ResumeError without writing a model.
     """
     check_trainable(log, spec, items, config)
     hashed = data_hash(log, items)
-    identity = _identity(spec, config, hashed)
+    identity = _identity(spec, config, hashed, guide)
     state = out / STATE_FILE
     found = resume.load(state, identity)
 
@@ -67,7 +70,8 @@ def train(
         TrainingLog(out / "train" / "tensorboard" / identity[:12], console, step) as shown,
     ):
         try:
-            weights, history = _fit(log, spec, config, found, Watcher(shown, keep, clock, on_batch))
+            watcher = Watcher(shown, keep, clock, on_batch)
+            weights, history = _fit(log, spec, config, found, watcher, guide)
         except DivergedError:
             state.unlink(missing_ok=True)  # it would lead to the same end again
             raise
@@ -133,6 +137,7 @@ def _fit(
     config: TrainConfig,
     found: tuple[Position, Arrays] | None,
     watcher: Watcher,
+    guide: Guide,
 ) -> tuple[dict[str, Floats], tuple[EpochRecord, ...]]:
     """Weights, and all epochs on the way to them, from wherever the run stands."""
     first = CHOOSE if config.holds_out else FINAL
@@ -141,22 +146,22 @@ def _fit(
     if position.phase == CHOOSE:
         early, exam = held_back(log, spec, config)
         phase = Phase(CHOOSE, early, config.epochs, exam)
-        weights, position = run_phase(phase, spec, config, position, arrays, watcher)
+        weights, position = run_phase(phase, spec, config, position, arrays, watcher, guide)
         if not config.refit:
             return weights, position.history
         position, arrays = Position(FINAL, step=position.step, history=position.history), {}
     if config.holds_out:
         epochs = best_epoch(position.history)
     weights, position = run_phase(
-        Phase(FINAL, log, epochs), spec, config, position, arrays, watcher
+        Phase(FINAL, log, epochs), spec, config, position, arrays, watcher, guide
     )
     return weights, position.history
 
 
-def _identity(spec: ModelSpec, config: TrainConfig, hashed: str) -> str:
+def _identity(spec: ModelSpec, config: TrainConfig, hashed: str, guide: Guide) -> str:
     """Names all that a run's course depends on."""
     course = msgspec.structs.replace(config, threads=1, save_every=1)
-    content = msgspec.json.encode([spec, course, hashed], order="sorted")
+    content = msgspec.json.encode([spec, course, hashed, guide.name], order="sorted")
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

@@ -1,0 +1,106 @@
+"""The item loss of a student: towards what came, and towards what its teachers expected."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.checkpoint import NORM_FLOOR
+from model.config import TrainConfig
+from model.item_loss import Asked, is_full, item_loss
+from model.losses import CHUNK_FLOATS
+
+
+class _SoftCosineSoftmax(torch.autograd.Function):
+    """As ``losses._CosineSoftmax``, with several targets a row: gradients come with the forward
+    pass, so that logits are made once."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, table: Tensor, items: Tensor, shares: Tensor, weights: Tensor
+    ) -> Tensor:
+        norms = torch.linalg.vector_norm(table, dim=1, keepdim=True).clamp_(min=NORM_FLOOR)
+        unit = table / norms  # [V, H]
+        total = queries.new_zeros(())
+        grad_queries = torch.empty_like(queries)  # [M, H]
+        grad_table = torch.zeros_like(table)  # [V, H]
+        rest = (1 - shares.sum(1, keepdim=True)).clamp_(min=0.0) / len(table)  # [M, 1]
+        rows = max(1, CHUNK_FLOATS // len(table))
+        for begin in range(0, len(queries), rows):
+            part = slice(begin, begin + rows)
+            logits = queries[part] @ unit.T  # [m, V]
+            given = (logits.gather(1, items[part]) * shares[part]).sum(1, keepdim=True)  # [m, 1]
+            given += logits.sum(1, keepdim=True) * rest[part]
+            mass = shares[part].sum(1, keepdim=True) + rest[part] * len(table)  # [m, 1]
+            peak = logits.amax(1, keepdim=True)  # [m, 1]
+            slope = logits.sub_(peak).exp_()  # [m, V]
+            sums = slope.sum(1, keepdim=True)  # [m, 1]
+            losses = (sums.log() + peak) * mass - given  # [m, 1]
+            slope.mul_(mass / sums).sub_(rest[part])
+            slope.scatter_add_(1, items[part], -shares[part])
+            weight = weights[part, None]  # [m, 1]
+            losses, slope = losses * weight, slope.mul_(weight)
+            total += losses.sum()
+            grad_queries[part] = slope @ unit
+            grad_table.T.addmm_(queries[part].T, slope)
+        # A row's length does not change its cosines, so its gradient has no part along the row.
+        along = (grad_table * unit).sum(1, keepdim=True)  # [V, 1]
+        grad_table.addcmul_(unit, along * (norms > NORM_FLOOR), value=-1).div_(norms)
+        ctx.save_for_backward(grad_queries, grad_table)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        grad_queries, grad_table = ctx.saved_tensors
+        return grads[0] * grad_queries, grads[0] * grad_table, None, None, None
+
+
+def soft_cosine_loss(
+    queries: Tensor, table: Tensor, items: Tensor, shares: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Sum over M rows of the cross-entropy between wanted shares of the items and
+    softmax(queries @ unit(table).T), in nats.
+
+    ``items`` [M, K] have the ``shares`` [M, K]; what those leave out of 1 is spread over all V.
+    """
+    weights = queries.new_ones(len(queries)) if weights is None else weights
+    return _SoftCosineSoftmax.apply(queries, table, items, shares, weights)  # type: ignore[no-any-return]
+
+
+def listed_loss(
+    queries: Tensor, table: Tensor, items: Tensor, shares: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """The same among each row's K listed items alone: what many items can be taught with."""
+    unit = functional.normalize(table[items], dim=-1, eps=NORM_FLOOR)  # [M, K, H]
+    logits = torch.einsum("mh,mkh->mk", queries, unit)  # [M, K]
+    wanted = shares / shares.sum(1, keepdim=True)
+    losses = -(wanted * torch.log_softmax(logits, 1)).sum(1)  # [M]
+    return (losses if weights is None else losses * weights).sum()
+
+
+def taught_loss(
+    asked: Asked,
+    told: tuple[Tensor, Tensor],
+    temperature: float,
+    weight: float,
+    popularity: Tensor,
+    config: TrainConfig,
+    progress: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Sum over the M rows: ``weight`` times the distance to the teachers' shares ``told`` (items
+    and shares at the temperature, [M, K] each), the rest as ``item_loss``.
+
+    The soft part is scaled by the temperature's square, which keeps its gradients' size.
+    """
+    items, shares = told
+    if is_full(config, progress) and temperature == 1 and not config.label_smoothing:
+        hard = shares.new_full((len(items), 1), 1 - weight)
+        items = torch.cat([asked.targets[:, None], items], 1)  # [M, 1 + K]
+        wanted = torch.cat([hard, shares * weight], 1)
+        return soft_cosine_loss(asked.queries, asked.table, items, wanted, asked.weights)
+    hard_loss = item_loss(asked, popularity, config, progress, generator)
+    measure = soft_cosine_loss if is_full(config, progress) else listed_loss
+    soft = measure(asked.queries / temperature, asked.table, items, shares, asked.weights)
+    return (1 - weight) * hard_loss + weight * temperature**2 * soft
