@@ -192,8 +192,9 @@ class Run:
             task.cancel()
         await asyncio.gather(*(worker.stop() for worker in self.workers.values()))
         for worker in self.workers.values():
-            outcome.endings += [said for said in worker.faults if "by itself" in said]
-            outcome.faults += [said for said in worker.faults if "by itself" not in said]
+            # With its broker away a worker cannot end in order, and says so by its exit code.
+            outcome.endings += [said for said in worker.faults if "exit code" in said]
+            outcome.faults += [said for said in worker.faults if "exit code" not in said]
         if still := await open_transactions(self.settings):
             outcome.faults.append(f"a transaction stays open in {', '.join(still)}")
 
