@@ -5,7 +5,7 @@ event-time order. Packed bytes are the row cut after the used part of the ring, 
 little; an event id that is too long for the head follows as a tail.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -141,15 +141,23 @@ class StateCodec:
         row = np.frombuffer(value[: head + ring_bytes].ljust(dtype.itemsize, b"\0"), dtype)
         return row.copy() if version == FORMAT else self._migrated(row)
 
-    def is_plain(self, value: bytes) -> bool:
-        """Whether a value is, but for zeros behind it, a row's bytes as they are in memory."""
-        head, used = self._head_bytes[FORMAT], value[1] if len(value) > 1 else 0
-        return (
-            len(value) == head + used * RING_ENTRY.itemsize
-            and value[0] == FORMAT
-            and used <= self.spec.ring_length
-            and value[self._event_id] != _TAIL_MARK[0]
+    def unpack_plain(self, values: Sequence[bytes]) -> tuple[Rows, list[bool]]:
+        """Of B values those that are, but for zeros behind them, rows as they are in memory: as
+        bytes without fields [P], and which ones they are (a list of B)."""
+        size = self.dtype.itemsize
+        whole = b"".join([value[:size].ljust(size, b"\0") for value in values])
+        rows = np.frombuffer(whole, self.dtype)  # [B]
+        lengths = np.fromiter(map(len, values), np.intp, len(values))
+        used = rows["used"].astype(np.intp)
+        id_starts = np.frombuffer(whole, np.uint8).reshape(-1, size)[:, self._event_id]
+        plain = (
+            (rows["format"] == FORMAT)
+            & (used <= self.spec.ring_length)
+            & (lengths == self._head_bytes[FORMAT] + used * RING_ENTRY.itemsize)
+            & (id_starts != _TAIL_MARK[0])
         )
+        bare = rows.view(f"V{size}")
+        return (bare if plain.all() else bare[plain]), plain.tolist()
 
     def tail(self, value: bytes) -> bytes:
         """The long event id behind a value that ``unpack`` takes; empty where there is none."""

@@ -1,6 +1,7 @@
 """State from the changelog: whole record batches, from the beginning or on top of a file."""
 
 import asyncio
+from operator import attrgetter
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,10 @@ from stream_app.kafka.store import Anchor, Partitions
 
 STALL_SECONDS = 60.0
 """Recovery that reads nothing for so long ends the worker; it must not sit on its partitions."""
+
+
+_key_and_value = attrgetter("key", "value")
+_value_bytes = attrgetter("serialized_value_size")
 
 
 class RecoveryStalled(RuntimeError):
@@ -87,11 +92,11 @@ class Restore:
                 partitions.fresh(partition)
                 await reader.restart(tp, bounds[tp][0])
                 continue
-            partitions.stores[partition].restore([(row.key, row.value) for row in rows])
+            partitions.stores[partition].restore(map(_key_and_value, rows))
             last = rows[-1]
             partitions.anchors[partition] = Anchor(last.offset + 1, checksum(last.key, last.value))
             self._records += len(rows)
-            self._bytes += sum(row.serialized_value_size for row in rows)
+            self._bytes += sum(map(_value_bytes, rows))
             self._observer.restoring(total - reader.remaining, total)
 
     async def _from_files(
@@ -170,13 +175,15 @@ class ChangelogReader:
         progress = perf_counter()
         while unread := frozenset(tp for tp, at in self._positions.items() if at < self._ends[tp]):
             before = self.remaining
-            for chunk in await self._thread.read(unread, 0.05, None):
+            chunks = await self._thread.read(unread, 0.05, None)
+            for chunk in chunks:
                 tp = TP(chunk.topic, chunk.partition)
                 self._positions[tp] = chunk.end
                 yield tp, chunk.rows
-            # Markers alone move the position without a chunk.
-            at = await self._thread.positions(unread)
-            self._positions.update((tp, max(at[tp], self._positions[tp])) for tp in unread)
+            if not chunks:
+                # Markers alone move the position without a chunk.
+                at = await self._thread.positions(unread)
+                self._positions.update((tp, max(at[tp], self._positions[tp])) for tp in unread)
             if self.remaining != before:
                 progress = perf_counter()
             elif perf_counter() - progress > STALL_SECONDS:
