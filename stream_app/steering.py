@@ -44,6 +44,11 @@ class Course:
     route: Route
     load: Load
     since_ms: int
+    fixed_until: int
+
+    def is_fixed(self, offset: int) -> bool:
+        """Whether the route may not change yet at a source offset."""
+        return offset < self.fixed_until
 
 
 class Steering:
@@ -149,7 +154,7 @@ class Steering:
 
     # --- the lanes
 
-    async def join(self, store: PartitionStore, wake: Callable[[], None]) -> None:
+    async def join(self, store: PartitionStore, wake: Callable[[], None], fixed_until: int) -> None:
         """A partition whose model is not here goes on under the one that the orders name next."""
         record = store.record
         for version in filter(None, (record.live, record.shadow)):
@@ -162,7 +167,12 @@ class Steering:
                 )  # fmt: skip
         blocked, erasures = self.ledger.at(record.as_of, record.items_as_of)
         self._courses[store.partition] = Course(
-            store, wake, store.route(blocked, erasures), Load(record.degraded), self._clock()
+            store,
+            wake,
+            store.route(blocked, erasures),
+            Load(record.degraded),
+            self._clock(),
+            fixed_until,
         )
 
     async def _have(self, version: str) -> bool:
@@ -188,7 +198,7 @@ class Steering:
         if load.level == course.load.level:
             course.load = load
         now, then = course.route, self._following(load.level)
-        if now is then or store.erasures_due:
+        if now is then or store.erasures_due or course.is_fixed(store.next_offset):
             return store.erasures_due
         return any(
             getattr(now, name) != getattr(then, name)
@@ -202,6 +212,8 @@ class Steering:
         lag_ms = effective_lag_ms(appended_ms, course.since_ms, now_ms)
         load = weighed(course.load, lag_ms, now_ms, self.overload)
         following = self._following(load.level)
+        if course.is_fixed(batch.next_offset):
+            load, following = course.load, course.route
         outputs = play(batch, store, self.engines, course.route, mark, following)
         before, course.route = course.route, following
         if load.level != course.load.level:

@@ -53,7 +53,7 @@ def test_the_core_plays_a_batch_on_a_partitions_own_store(tiny_engine: OnnxEngin
     async def scenario() -> None:
         core, stages = core_of(SETTINGS, steering(tiny_engine)), []
         store = core.store(5)
-        await core.steering.join(store, lambda: None)
+        await core.steering.join(store, lambda: None, 0)
         batch = EventBatch(
             topic="shop.clicks", partition=5, offsets=[7, 8], timestamps_ms=[-1, -1],
             keys=[b"u", None], headers=[(), ()], next_offset=9,

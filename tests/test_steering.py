@@ -61,8 +61,8 @@ class Ship:
         self.steering.take(role, records)
         await self.steering.settle()
 
-    async def join(self) -> None:
-        await self.steering.join(self.store, self.woken)
+    async def join(self, fixed_until: int = 0) -> None:
+        await self.steering.join(self.store, self.woken, fixed_until)
 
     def woken(self) -> None:
         self.wakes += 1
@@ -88,6 +88,32 @@ def order(name: str, **fields: Any) -> bytes:
 
 def click(at_ms: int = START_MS, **fields: Any) -> bytes:
     return json.dumps({"user_id": "u", "timestamp": at_ms, "item_id": "i1", **fields}).encode()
+
+
+def test_what_may_be_published_already_is_played_as_it_was(tiny_engine_with: Make) -> None:
+    async def scenario() -> None:
+        ship = Ship(tiny_engine_with())
+        await ship.ordered(order("block_item", item_id="i3"))
+        await ship.join(fixed_until=3)
+        assert not ship.steering.is_due(ship.store)
+        (first,), (second, third) = ship.plays(click()), ship.plays(click(), click())
+        # The batch that reaches the offset records the order; the one after it obeys.
+        assert [made.as_of for made in (first, second, third)] == [0, 0, 0]
+        assert [made.as_of for made in ship.plays(click())] == [1]
+
+    asyncio.run(scenario())
+
+
+def test_an_earlier_batch_fixes_nothing_once_it_is_behind(tiny_engine_with: Make) -> None:
+    async def scenario() -> None:
+        ship = Ship(tiny_engine_with())
+        await ship.join(fixed_until=2)
+        ship.plays(click(), click())
+        await ship.ordered(order("block_item", item_id="i3"))
+        assert ship.settles() == 1
+        assert [made.as_of for made in ship.plays(click())] == [1]
+
+    asyncio.run(scenario())
 
 
 def test_an_order_counts_from_the_batch_after_the_one_that_records_it(

@@ -52,9 +52,10 @@ class Steering(Protocol):
     ordered, how much is left out. A micro-batch records what is in force from the next one on.
     """
 
-    async def join(self, store: Any, wake: Callable[[], None]) -> None:
-        """Before the first micro-batch on a store: have ready what its record says is in force.
-        ``wake`` is called when something may have become due. Raises where it cannot be had.
+    async def join(self, store: Any, wake: Callable[[], None], fixed_until: int) -> None:
+        """Before the first micro-batch on a store: have ready what its record says is in force,
+        and keep to it up to the source offset ``fixed_until``. ``wake`` is called when something
+        may have become due. Raises where it cannot be had.
         """
 
     def leave(self, store: Any) -> None:
@@ -70,7 +71,7 @@ class Steering(Protocol):
 class Unsteered:
     """Nothing ever changes."""
 
-    async def join(self, store: Any, wake: Callable[[], None]) -> None: ...
+    async def join(self, store: Any, wake: Callable[[], None], fixed_until: int) -> None: ...
 
     def leave(self, store: Any) -> None: ...
 
@@ -113,6 +114,7 @@ class Lane:
         observer: Observer,
         taken: Callable[[int], None],
         anchor: Anchor | None = None,
+        fixed_until: int = 0,
     ) -> None:
         self.config = config
         self.core = core
@@ -129,6 +131,7 @@ class Lane:
         self.committed = inbox.expected
         """Source offset behind what was delivered."""
         self._taken = taken
+        self._fixed_until = fixed_until
         self._wake = asyncio.Event()
         self._stopping = False
         self._delivering: asyncio.Task[None] | None = None
@@ -159,7 +162,7 @@ class Lane:
         """Until `stop`. Raises whatever the core or the delivery raised."""
         steering = self.core.steering
         try:
-            await steering.join(self.store, self._wake.set)
+            await steering.join(self.store, self._wake.set, self._fixed_until)
             while (taken := await self._next()) is not None:
                 self.true = False
                 if taken.rows and self._oldest_ms is None:
@@ -184,7 +187,8 @@ class Lane:
             if delivering is not None and delivering.done():
                 delivering.result()
             idle = delivering is None or delivering.done()
-            # What was ordered while nobody served the partition is in force from its first event.
+            # What was ordered while nobody served the partition is in force from its first event,
+            # unless an earlier owner may have answered that one already: see `fixed_until`.
             if self._begins and self._is_due():
                 return Taken([], self.inbox.expected, perf_counter())
             self._begins = False
@@ -247,6 +251,17 @@ class Lane:
                 route=route,
             )
         )
+
+
+def fixed_until(config: ShellConfig, expected: int, ends: int) -> int:
+    """Source offset below which an earlier owner may have published without committing.
+
+    At least once, what was published stays: to come again byte for byte, it has to be played under
+    what was in force then. That is at most one micro-batch, and nothing behind the topic's end.
+    """
+    if config.delivery == "exactly_once":
+        return 0
+    return min(expected + config.max_batch_events, ends)
 
 
 class Stages:

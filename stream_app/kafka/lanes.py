@@ -14,7 +14,7 @@ from faust.types import TP
 
 from stream_app.kafka.delivery import Committer, Delivery
 from stream_app.kafka.inbox import Chunk, Inbox
-from stream_app.kafka.lane import Core, Lane
+from stream_app.kafka.lane import Core, Lane, fixed_until
 from stream_app.kafka.observer import Observer, Progress
 from stream_app.kafka.producers import is_fenced
 from stream_app.kafka.shell_config import ShellConfig
@@ -103,8 +103,9 @@ class Lanes:
     async def _open(self, partition: int) -> None:
         self._committers[partition] = await self.delivery.open(partition)
 
-    def start(self, reader: Reader, expected: Mapping[int, int]) -> None:
-        """Process these partitions from these source offsets on; their stores are restored."""
+    def start(self, reader: Reader, expected: Mapping[int, int], ends: Mapping[int, int]) -> None:
+        """Process these partitions from these source offsets on; their stores are restored, and
+        the source ended at ``ends`` when they were taken over."""
         self._reader = reader
         for partition, offset in expected.items():
             lane = Lane(
@@ -117,6 +118,7 @@ class Lanes:
                 self.observer,
                 partial(self._release, partition),
                 self.partitions.anchors.get(partition),
+                fixed_until(self.config, offset, ends[partition]),
             )
             self._lanes[partition] = lane
             self._tasks[partition] = asyncio.create_task(self._run(partition, lane))

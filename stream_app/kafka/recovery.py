@@ -94,7 +94,7 @@ class BulkRecovery(Recovery):
         await lanes.take_over(sources.keys())
         restore = Restore(consumer, app.partitions, app.snapshots, app.observer)
         restored = await restore.run(changelogs, started)
-        expected = await self._positions(consumer, sources)
+        expected, ends = await self._positions(consumer, sources)
         if generation != app.consumer_generation_id:
             return
         consumer.stop_flow()
@@ -105,7 +105,7 @@ class BulkRecovery(Recovery):
         # Resuming the flow of queues clears them.
         app.flow_control.resume()
         consumer.release_all()
-        lanes.start(consumer, expected)
+        lanes.start(consumer, expected, ends)
         consumer.resume_partitions(set(sources.values()))
         consumer.resume_flow()
         await app._fetcher.maybe_start()
@@ -118,9 +118,12 @@ class BulkRecovery(Recovery):
         self.tables.on_standbys_ready()
         self.app.on_rebalance_end()
 
-    async def _positions(self, consumer: ChunkConsumer, sources: dict[int, TP]) -> dict[int, int]:
-        """Where each source partition is read from. The state decides, for it was committed with
-        what it caused; without a state the group's committed offset does, else the log's begin.
+    async def _positions(
+        self, consumer: ChunkConsumer, sources: dict[int, TP]
+    ) -> tuple[dict[int, int], dict[int, int]]:
+        """Where each source partition is read from, and where it ends by now. The state decides,
+        for it was committed with what it caused; without a state the group's committed offset
+        does, else the log's begin.
         """
         tps = list(sources.values())
         bounds, committed = await bounded(
@@ -150,7 +153,7 @@ class BulkRecovery(Recovery):
                     start, begins - 1, *tp,
                 )  # fmt: skip
             expected[partition] = max(start, begins)
-        return expected
+        return expected, {partition: bounds[tp][1] for partition, tp in sources.items()}
 
 
 class BulkTableManager(TableManager):

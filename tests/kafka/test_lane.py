@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from stream_app.core.batch import EventBatch
 from stream_app.kafka.delivery import Results
 from stream_app.kafka.inbox import Chunk, Inbox
-from stream_app.kafka.lane import LATENCY, Core, Lane, Stages, event_batch
+from stream_app.kafka.lane import LATENCY, Core, Lane, Stages, event_batch, fixed_until
 from stream_app.kafka.packing import Packed
 from stream_app.kafka.store import Anchor
 from tests.kafka.counting import CORE, CountingStore, config, play
@@ -191,7 +192,7 @@ class Helm:
         self.present: list[int] = []
         self.wake: Callable[[], None] = lambda: None
 
-    async def join(self, store: Any, wake: Callable[[], None]) -> None:
+    async def join(self, store: Any, wake: Callable[[], None], fixed_until: int) -> None:
         self.present.append(store.partition)
         self.wake = wake
 
@@ -238,7 +239,7 @@ def test_an_order_is_committed_by_the_next_batch_or_by_an_empty_one() -> None:
         lane.offer(chunk(4, 6))
         gate.open.set()
         await until(lambda: gate.ends == [0, 3, 3, 4, 6])
-        assert [done.route for done in watching.done] == [0, 1, 2, 2, 2]
+        assert [done.route for done in watching.done] == [0, 1, 1, 2, 2]
         assert helm.played == 3
         lane.stop()
         await running
@@ -249,7 +250,7 @@ def test_an_order_is_committed_by_the_next_batch_or_by_an_empty_one() -> None:
 
 def test_what_the_record_names_and_nobody_has_ends_the_lane() -> None:
     class Nowhere(Helm):
-        async def join(self, store: Any, wake: Callable[[], None]) -> None:
+        async def join(self, store: Any, wake: Callable[[], None], fixed_until: int) -> None:
             raise LookupError("no such model")
 
     async def scenario() -> None:
@@ -259,3 +260,10 @@ def test_what_the_record_names_and_nobody_has_ends_the_lane() -> None:
             await lane.run()
 
     asyncio.run(scenario())
+
+
+def test_only_at_least_once_an_earlier_owner_may_have_published(topic_prefix: str) -> None:
+    careful = config("nowhere:1", topic_prefix, max_batch_events=100, delivery="at_least_once")
+    assert fixed_until(careful, 50, 1_000) == 150
+    assert fixed_until(careful, 50, 60) == 60
+    assert fixed_until(replace(careful, delivery="exactly_once"), 50, 1_000) == 0
