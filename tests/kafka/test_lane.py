@@ -197,7 +197,8 @@ class Helm:
         self.wake = wake
 
     def leave(self, store: Any) -> None:
-        self.present.remove(store.partition)
+        if store.partition in self.present:
+            self.present.remove(store.partition)
 
     def in_force(self, store: Any) -> int:
         return self.played
