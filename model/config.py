@@ -27,7 +27,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # Blocks and heads of a Transformer; recurrent nets have one layer.
     layers: int = 2
     heads: int = 2
-    # Epochs to train, or at most to try where a tail is held out.
+    # Epochs to train, or at most to try where a tail is held out; 0: a model that is begun from
+    # stays as it is.
     epochs: int = 7
     # The first of these epochs in which a Transformer restores masked items from both sides.
     pretrain_epochs: int = 0
@@ -103,7 +104,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ("negatives", 1),
             ("layers", 1),
             ("heads", 1),
-            ("epochs", 1),
+            ("epochs", 0),
             ("pretrain_epochs", 0),
             ("patience", 0),
             ("batch_sequences", 1),
@@ -154,7 +155,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"pretrain_epochs={self.pretrain_epochs} is a Transformer's, the net is "
                 f"{self.net!r}; set net=transformer or pretrain_epochs=0"
             )
-        if self.pretrain_epochs >= self.epochs:
+        if self.pretrain_epochs and self.pretrain_epochs >= self.epochs:
             raise ConfigError(
                 f"pretrain_epochs={self.pretrain_epochs} are among the epochs={self.epochs} and "
                 "must leave at least one to predict in"

@@ -21,6 +21,7 @@ from model.data import (
 )
 from model.guide import NO_GUIDE, Guide, Leash
 from model.log import EventLog, Longs
+from model.lora import adapted, merged
 from model.masked import masked_loss
 from model.nets import SequenceNet
 from model.objective import BatchLoss, batch_loss, columns_of
@@ -65,10 +66,17 @@ class Fitting:
         if isinstance(self.net, TransformerNet):
             self.net.checkpointing = config.checkpointing
         # What is measured and saved: the net itself, or the running average of its weights.
+        if guide.lora_rank:
+            adapted(self.net, guide.lora_rank, config.seed)
+        self._is_adapted = guide.lora_rank > 0
         self.average = copy.deepcopy(self.net) if config.averaging else self.net
         self.updates = 0
         self.optimizer = _optimizer(self.net, config)
         self.rate = 0.0  # of the last batch
+
+    def measured(self) -> SequenceNet:
+        """The net that is measured and saved: the average, with adapters merged into it."""
+        return merged(self.average) if self._is_adapted else self.average
 
     def batches(self, epoch: int) -> list[Longs]:
         """Segments of each batch of an epoch."""
@@ -138,8 +146,10 @@ class Fitting:
             return
         kept = min(self.config.averaging, self.updates / (self.updates + 10))
         with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-                mean.lerp_(now, 1 - kept)
+            # By name: adapters change the order.
+            now = dict(self.net.named_parameters())
+            for name, mean in self.average.named_parameters():
+                mean.lerp_(now[name], 1 - kept)
 
     def state(self) -> Arrays:
         """Weights and the optimizer's moments as arrays."""

@@ -73,14 +73,14 @@ def run_phase(
             if position.step % config.save_every == 0:
                 save()
             watcher.on_batch(position)
-        record = _record(phase, fitting.average, spec, position, config.patience > 0)
+        record = _record(phase, fitting.measured(), spec, position, config.patience > 0)
         history = (*position.history, record)
         position = Position(phase.name, position.epoch + 1, step=position.step, history=history)
         if record.mrr_at_20 is not None and best_epoch(history) == record.epoch:
-            best = fitting.average.weights()
+            best = fitting.measured().weights()
         watcher.shown.epoch(record, position.step)
         save()
-    return best or fitting.average.weights(), position
+    return best or fitting.measured().weights(), position
 
 
 def _epoch(

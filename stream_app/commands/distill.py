@@ -71,7 +71,8 @@ def command(
             "folder of a trained model and one click file."
         )
     texts = parse_pairs(pairs or [])
-    mine = {name: texts.pop(name) for name in ("temperature", "teacher_weight") if name in texts}
+    names = [name for name in DistilConfig.__struct_fields__ if name in texts and name != "bound"]
+    mine = {name: texts.pop(name) for name in names}
     config = with_settings(DistilConfig(bound=bound), mine)
     teachers = Teachers([load(folder) for folder in folders])
     width = {"hidden_width": texts.pop("hidden_width")} if "hidden_width" in texts else {}

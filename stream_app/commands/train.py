@@ -15,7 +15,10 @@ from stream_app.reading import FileChoice, MappingOption, read_shown
 def command(
     context: typer.Context,
     files: Annotated[
-        list[Path], typer.Argument(help="CSV, TSV, JSON Lines or Parquet, plain or gzipped.")
+        list[Path],
+        typer.Argument(
+            help="CSV, TSV, JSON Lines or Parquet, plain or gzipped; or one prepared folder."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the model; a killed run goes on in it.")],
     preset: Annotated[
@@ -29,37 +32,86 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one training setting; repeat."),
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Settings in TOML or JSON, as `tune` writes; --set wins."
+        ),
+    ] = None,
+    begin: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Begin from this model: its items and actions are kept, new ones come behind."
+            " --set freeze=embedding|recurrent|body or --set lora_rank=8 holds on to it.",
+        ),
+    ] = None,
     mapping: MappingOption = None,
 ) -> None:
-    """Train a next-item and next-action model, calibrate its anomaly scores, and export it."""
+    """Train a next-item and next-action model, calibrate its anomaly scores, and export it.
+
+    Example: clickahead train clicks.parquet --out model
+
+    Of a folder that `prepare` filled the training part is learned, and the validation part chooses
+    the epoch and calibrates; --set refit=true then learns both. The test part is never read.
+
+    Example: clickahead train prepared/ --out model
+
+    Example: clickahead train new-shop.csv --from model --set freeze=recurrent --out new-model
+    """
     # Threads that spin while they wait make training several times slower beside any busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
     from model.capacity import check_fits
     from model.config import TrainConfig, parse_pairs, with_settings
+    from model.guide import NO_GUIDE
     from model.net_shape import SERVED_NETS
     from model.presets import AUTO, PRESETS, preset_for
+    from model.settings_file import read_settings
+    from model.transfer import TransferConfig
     from stream_app.files import PRESETS as FILE_PRESETS
+    from stream_app.prepare.config import TRAIN, VALIDATION
+    from stream_app.prepared import prepared_folder
     from stream_app.profile import profile
     from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
     from stream_app.training import train_served
+    from stream_app.transferring import begin_from, check_begun
 
     if preset not in (AUTO, *PRESETS, *FILE_PRESETS):
         names = ", ".join([AUTO, *PRESETS, *FILE_PRESETS])
         raise UserError(f"--preset {preset} is unknown; choose one of {names}.")
-    texts = parse_pairs(pairs or [])
+    texts = {**(read_settings(settings) if settings else {}), **parse_pairs(pairs or [])}
+    of_transfer = {key: texts.pop(key) for key in TransferConfig.__struct_fields__ if key in texts}
     known = sorted({*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__})
     if unknown := sorted(texts.keys() - known):
         raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(known)}.")
     of_shape = {key: texts.pop(key) for key in ShapeConfig.__struct_fields__ if key in texts}
+    check_begun(begin, of_transfer, {**of_shape, **texts})
 
     core, console = settings_of(context).core_config(), Console(stderr=True)
     is_file = preset in FILE_PRESETS
-    choice = FileChoice(files, preset if is_file else None, mapping or (), sort=True)
-    found = profile(cleaned(read_shown(choice, console, "counting"), core))
+    choice = counted = FileChoice(files, preset if is_file else None, mapping or (), sort=True)
+    folder = prepared_folder(files)
+    if folder is not None:
+        counted, choice = folder.choice(TRAIN), folder.choice(TRAIN, VALIDATION)
+    found = profile(cleaned(read_shown(counted, console, "counting"), core))
+    if folder is not None:
+        found.made_up_times = folder.manifest.made_up_times
     spec, items = shape(found, with_settings(ShapeConfig(), of_shape))
+    earlier = None if begin is None else begin_from(begin, spec, items)
+    if earlier is not None:
+        spec, items = earlier.spec, earlier.items
     log = build_log(read_shown(choice, console, "reading"), spec, items, core)
-    config = with_settings(preset_for(AUTO if is_file else preset, log, spec), texts)
+    config = preset_for(AUTO if is_file else preset, log, spec)
+    if folder is not None:
+        log = folder.without_cut_sessions(log)
+        config = folder.held_out(config, log)
+    config = with_settings(config, texts)
+    guide = NO_GUIDE
+    if earlier is not None:
+        config = earlier.settings(config)
+        guide = earlier.guide(log, with_settings(TransferConfig(), of_transfer))
     check_fits(spec, config, log.events, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     console.print(
         f"{log.events:,} events, {log.sessions:,} sessions, {spec.item_count:,} items, "
@@ -76,6 +128,7 @@ def command(
         out,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         console=console,
+        guide=guide,
     )
     typer.echo(f"model {spec.name}-{manifest.fingerprint} in {out}")
     if config.net not in SERVED_NETS:

@@ -37,7 +37,7 @@ def test_settings_change_their_field_alone() -> None:
         (["=3"], "write KEY=VALUE"),
         (["epochs=1", "epochs=2"], "set twice"),
         (["epochs=1.5"], "epochs=1.5: Expected `int`"),
-        (["epochs=0"], "epochs must be at least 1, got 0"),
+        (["epochs=-1"], "epochs must be at least 0, got -1"),
         (["epochs=none"], "epochs=none"),
         (["learning_rate=nan"], "learning_rate must be above 0 and finite"),
         (["learning_rate=inf"], "learning_rate must be above 0 and finite"),
