@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream_app.core.store import PARTITION_KEY, PartitionRecord
+from stream_app.core.partition_record import PARTITION_KEY, PartitionRecord
 
 
 class Commit(NamedTuple):

@@ -9,9 +9,10 @@ from model.spec import Advance, Engine, Floats, Memory, ModelSpec, Tokens, Vocab
 from stream_app.core.batch import EventBatch, OutputBatch, Record, Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.events import AlertKind
+from stream_app.core.partition_record import PartitionRecord
 from stream_app.core.pipeline import play
 from stream_app.core.state import Rows
-from stream_app.core.store import PartitionRecord, PartitionStore
+from stream_app.core.store import PartitionStore
 from stream_app.history import Commit, Past
 from stream_app.invocation import ExitCode
 from stream_app.replay import InputRecord

@@ -125,7 +125,7 @@ class Replay:
             made = [
                 self._play(partition, [], at, route) for at, route in self._turning(partition, _END)
             ]
-            while store.erasures_due:
+            while store.record.erasures_due:
                 made.append(self._play(partition, [], store.next_offset))
             for out in made:
                 for name, kept in outputs.items():

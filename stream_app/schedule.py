@@ -12,7 +12,7 @@ import msgspec
 from model.spec import Engine
 from stream_app.core.batch import Route
 from stream_app.core.events import Prediction
-from stream_app.core.store import PARTITION_KEY, ROUTE_FIELDS, PartitionRecord
+from stream_app.core.partition_record import PARTITION_KEY, ROUTE_FIELDS, PartitionRecord
 from stream_app.orders import Ledger
 
 

@@ -169,7 +169,7 @@ class Steering:
         self._courses[store.partition] = Course(
             store,
             wake,
-            store.route(blocked, erasures),
+            store.record.route(blocked, erasures),
             Load(record.degraded),
             self._clock(),
             fixed_until,
@@ -198,8 +198,8 @@ class Steering:
         if load.level == course.load.level:
             course.load = load
         now, then = course.route, self._following(load.level)
-        if now is then or store.erasures_due or course.is_fixed(store.next_offset):
-            return store.erasures_due
+        if now is then or store.record.erasures_due or course.is_fixed(store.next_offset):
+            return store.record.erasures_due
         return any(
             getattr(now, name) != getattr(then, name)
             for name in ("as_of", "live", "shadow", "degraded", "blocked")

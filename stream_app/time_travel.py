@@ -14,7 +14,8 @@ from model.spec import Engine
 from stream_app.core.batch import Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.events import Source
-from stream_app.core.store import PARTITION_KEY, ROUTE_FIELDS, PartitionRecord, PartitionStore
+from stream_app.core.partition_record import PARTITION_KEY, ROUTE_FIELDS, PartitionRecord
+from stream_app.core.store import PartitionStore
 from stream_app.explanation import Evidence, Explanation, explanation_of
 from stream_app.explanation_parts import unnamed_items
 from stream_app.history import Commit, Past, Row

@@ -21,8 +21,9 @@ from stream_app.commands.replay import engines_for, ledger_of
 from stream_app.commands.topics import ensured
 from stream_app.core.control import key_of
 from stream_app.core.events import Control
+from stream_app.core.partition_record import PartitionRecord
 from stream_app.core.privacy import pseudonymiser
-from stream_app.core.store import PartitionRecord, PartitionStore
+from stream_app.core.store import PartitionStore
 from stream_app.demo.worker_process import WorkerProcess
 from stream_app.files import FileEvent
 from stream_app.helm import guard_of, overload_of

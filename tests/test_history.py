@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.core.store import PARTITION_KEY, PartitionRecord
+from stream_app.core.partition_record import PARTITION_KEY, PartitionRecord
 from stream_app.history import Commit, Past, Rewind, Row
 
 KEYS = [b"ua", b"ub", b"uc"]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
 from stream_app.core.batch import Record, Route
+from stream_app.core.partition_record import ROUTE_FIELDS, PartitionRecord
 from stream_app.core.pipeline import play
-from stream_app.core.store import ROUTE_FIELDS, PartitionRecord, PartitionStore
+from stream_app.core.store import PartitionStore
 from stream_app.history import Row
 from stream_app.published import Published, decode_output, is_along
 from stream_app.question import Batches, Question, cause_of, recomputed, rewind_to

@@ -8,8 +8,8 @@ import pytest
 from model.engine import OnnxEngine
 from stream_app.core.batch import Route
 from stream_app.core.events import Control, Prediction, Source, Verdict
+from stream_app.core.partition_record import PARTITION_KEY, PartitionRecord
 from stream_app.core.privacy import pseudonymiser
-from stream_app.core.store import PARTITION_KEY, PartitionRecord
 from stream_app.kafka.side_inputs import SideRecord
 from stream_app.orders import CONTROL, Ledger
 from stream_app.schedule import Course, Kept, Leg, ScheduleError, schedule_of

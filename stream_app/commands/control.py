@@ -11,8 +11,8 @@ from rich.table import Table
 
 from stream_app.core.control import key_of
 from stream_app.core.events import Control
+from stream_app.core.partition_record import PartitionRecord
 from stream_app.core.privacy import PSEUDONYM_BYTES, pseudonymiser
-from stream_app.core.store import PartitionRecord
 from stream_app.invocation import ExitCode, UserError, settings_of
 from stream_app.kafka.control_topic import applied, reports, write_order
 from stream_app.kafka.shell_config import changelog_of

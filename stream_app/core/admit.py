@@ -26,8 +26,6 @@ from stream_app.core.swap import Counted
 from stream_app.core.timeline import Seen, Session, Timeline, seen, timeline
 
 EXPIRY_BUCKET_MS = 3_600_000
-# The share of unknown items is judged over the last one to two thousand item events.
-VOCABULARY_HORIZON, VOCABULARY_MIN_EVENTS = 2048, 32
 _LOW_32, _ID_HASH = (1 << 32) - 1, (1 << ID_HASH_BITS) - 1
 
 
@@ -248,7 +246,9 @@ class Admission:
         steps.action.append(self._action_codes.get(click.action, 1))
         steps.item_hash.append(item)
         steps.id_hash.append(id_hash)
-        steps.fallback.append(self._is_out_of_vocabulary(click, steps.item[-1]))
+        if click.item_id is not None:
+            store.record.see_item(steps.item[-1] < self._spec.item_count)
+        steps.fallback.append(store.record.out_of_vocabulary)
         steps.click.append(click)
         steps.pseudonym.append(pseudonym)
         self._touched.add(row)
@@ -294,19 +294,3 @@ class Admission:
         column["session_events"][row] = 0
         column["sessions_total"][row] += 1
         column["last_item"][row] = 0
-
-    def _is_out_of_vocabulary(self, click: Click, code: int) -> bool:
-        """Whether most of the partition's recent items are unknown, this one included."""
-        record = self.store.record
-        if click.item_id is not None:
-            if code < self._spec.item_count:
-                record.known_items += 1
-            else:
-                record.unknown_items += 1
-            items = record.known_items + record.unknown_items
-            if items >= VOCABULARY_HORIZON:
-                record.known_items //= 2
-                record.unknown_items //= 2
-            is_judged = items >= VOCABULARY_MIN_EVENTS
-            record.out_of_vocabulary = is_judged and record.unknown_items > record.known_items
-        return record.out_of_vocabulary

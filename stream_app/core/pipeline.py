@@ -42,7 +42,7 @@ def play(
     is not the recorded one.
     """
     following = route if next_route is None else next_route
-    store.check_route(route)
+    store.record.check_route(route, store.partition)
     _check_offsets(batch, store)
     engine, successor = _engines(batch, engines, route, following)
     out = OutputBatch()
@@ -140,7 +140,7 @@ def _erase(
     batch: EventBatch, store: PartitionStore, engine: Engine, route: Route, out: OutputBatch
 ) -> None:
     """Carry out the erasures that this route brought in, before the batch's first record."""
-    if not store.erasures_due:
+    if not store.record.erasures_due:
         return
     done = store.record.erased_as_of
     admission = Admission(batch, [], store, engine)
@@ -157,6 +157,6 @@ def _settle(batch: EventBatch, store: PartitionStore, following: Route, out: Out
     """Book the batch in the partition record."""
     record = store.record
     record.next_offset = batch.next_offset
-    store.record_route(following)
+    record.take_route(following)
     for outcome, count in out.outcomes.items():
         record.outcomes[outcome] = record.outcomes.get(outcome, 0) + count

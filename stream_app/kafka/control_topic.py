@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from stream_app.core.store import PARTITION_KEY, PartitionRecord
+from stream_app.core.partition_record import PARTITION_KEY, PartitionRecord
 from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.topic_reader import POLL_MS, extents, partitions_of, reader
 

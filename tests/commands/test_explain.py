@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from stream_app.cli import app
 from stream_app.commands.topics import ensured
-from stream_app.core.store import PARTITION_KEY
+from stream_app.core.partition_record import PARTITION_KEY
 from stream_app.history import LEADING_MARKERS, decode_record
 from stream_app.invocation import ExitCode, Invocation
 from stream_app.kafka.connection import Connection, opened

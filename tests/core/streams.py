@@ -1,7 +1,7 @@
 """Small hostile streams for the laws of the core, and one way to play them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model.spec import Engine
 from stream_app.core.batch import EventBatch, OutputBatch, Route
+from stream_app.core.changelog import Change
 from stream_app.core.config import CoreConfig
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
@@ -186,3 +187,38 @@ def compact(changelog: dict[bytes, bytes], changes: Sequence[tuple[bytes, bytes 
 
 def decoded(records: Sequence[tuple[bytes | None, bytes]]) -> list[Mapping[str, Any]]:
     return [json.loads(value) for _, value in records]
+
+
+def put_event(store: PartitionStore, name: bytes, at_ms: int, offset: int) -> None:
+    """What pass 1 does with a store for one event."""
+    row = store.slots.get(name)
+    if row is None:
+        row = store.add(name)
+    column = store.columns
+    column["last_event_ms"][row] = at_ms
+    column["last_offset"][row] = offset
+    column["session_open"][row] = 1
+    column["sessions_total"][row] = 1
+    store.touch(name)
+    store.set_timer(name, row)
+
+
+def restored(changelog: Iterable[Change], engine: Engine) -> PartitionStore:
+    store = PartitionStore(0, engine, CONFIG)
+    store.restore(changelog)
+    store.recovered()
+    return store
+
+
+def repeatable(out: OutputBatch) -> OutputBatch:
+    """Without what is kept in process only."""
+    out.recall = None
+    return out
+
+
+def changelog_of(engine: Engine, config: CoreConfig = CONFIG) -> dict[bytes, bytes]:
+    values = [
+        msgspec.json.encode({"user_id": f"u{n % 3}", "timestamp": START_MS + n, "item_id": f"x{n}"})
+        for n in range(40)
+    ]
+    return played(values, [], engine, config)[1]

@@ -14,13 +14,12 @@ from model.engine import OnnxEngine
 from model.spec import ModelSpec, Vocabulary, item_hash
 from stream_app.core.admit import (
     EXPIRY_BUCKET_MS,
-    VOCABULARY_HORIZON,
-    VOCABULARY_MIN_EVENTS,
     Admission,
 )
 from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
 from stream_app.core.config import CoreConfig
 from stream_app.core.entries import Entry, Eviction, Refusal, SessionEnd, StepAt
+from stream_app.core.partition_record import VOCABULARY_HORIZON, VOCABULARY_MIN_EVENTS
 from stream_app.core.rounds import advance
 from stream_app.core.store import PartitionStore
 from tests.core.streams import KEY, START_MS, event_batch, flows, records

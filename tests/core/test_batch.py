@@ -59,8 +59,8 @@ def test_a_route_is_recorded_by_one_batch_and_in_force_from_the_next(
         play(event_batch([b"x"]), store, engines, second)
     assert store.next_offset == 0
     play(event_batch([]), store, engines, first, next_route=second)
-    assert store.route(frozenset(), ()) == second
+    assert store.record.route(frozenset(), ()) == second
     with pytest.raises(ValueError, match="the route says as_of = 0, recorded is 4"):
         play(event_batch([b"x"]), store, engines, first)
     play(event_batch([b"x"]), store, engines, second)
-    assert store.route(frozenset(), ()) == second
+    assert store.record.route(frozenset(), ()) == second

@@ -57,6 +57,21 @@ def test_rows_survive_their_bytes(found: Rows) -> None:
 
 
 @LAW
+@given(found=rows(), data=st.data())
+def test_plain_values_are_unpacked_together(found: Rows, data: st.DataObject) -> None:
+    """Among values that are none: of no user, cut, of another format, with a tail, too long."""
+    values = CODEC.pack(found)
+    whole, id_at = values[0], CODEC.dtype.fields["event_id"][1]  # type: ignore[index]
+    others = [b"", whole[:-1], b"\2" + whole[1:], whole[:id_at] + b"\xff" + whole[id_at + 1 :]]
+    others += [whole + b"\0", whole + bytes(CODEC.dtype.itemsize), whole[:1] + b"\x09" + whole[2:]]
+    mixed = data.draw(st.permutations([*values, *others]))
+    unpacked, is_plain = CODEC.unpack_plain(mixed)
+    plain = [value for value, told in zip(mixed, is_plain, strict=True) if told]
+    assert sorted(plain) == sorted(values)
+    assert unpacked.tobytes() == b"".join(CODEC.unpack(value).tobytes() for value in plain)
+
+
+@LAW
 @given(found=rows())
 def test_every_cut_of_a_value_is_refused(found: Rows) -> None:
     value = CODEC.pack(found[:1])[0]

@@ -77,7 +77,7 @@ def scheduled(
         route, start = following or route, stop
         if number in crashes:
             store = restored(changelog, engines[number % len(engines)], config)
-            assert store.route(route.blocked, route.erasures) == route
+            assert store.record.route(route.blocked, route.erasures) == route
     return Played(outputs, changelog, total, store)
 
 
@@ -253,7 +253,7 @@ def test_a_model_that_is_gone_ends_with_an_empty_batch(tiny_engine_with: Make) -
     values = [click(f"u{n % 3}", n) for n in range(9)]
     run = scheduled(values[:6], [], [old])
     store, engines = restored(run.changelog, new), {new.version: new}
-    assert store.route(frozenset(), ()) == Route(old.version)
+    assert store.record.route(frozenset(), ()) == Route(old.version)
     with pytest.raises(ValueError, match=f"answers by model {old.version}, which is not there"):
         play(event_batch(values[6:], 6), store, engines, Route(old.version))
     out = play(
@@ -281,7 +281,7 @@ def test_nothing_of_an_erased_user_is_left(
     assert erased.total.erased == was_there
     assert all(PSEUDONYM(user) not in key + value for key, value in erased.changelog.items())
     assert PSEUDONYM(user) not in erased.store.slots
-    assert not erased.store.erasures_due
+    assert not erased.store.record.erasures_due
     closed = {
         one["alert_id"] for one in decoded(erased.outputs["anomalies"]) if one["phase"] == "close"
     }

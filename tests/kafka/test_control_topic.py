@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from stream_app.core.store import PARTITION_KEY, PartitionRecord
+from stream_app.core.partition_record import PARTITION_KEY, PartitionRecord
 from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.control_topic import RecordUnreadable, applied, reports, write_order
 from stream_app.kafka.topic_reader import TopicMissing

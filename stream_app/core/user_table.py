@@ -1,0 +1,188 @@
+"""The users of one partition, columnar in memory: rows by pseudonym in the layout of a model."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.spec import Engine, ModelSpec
+from stream_app.core.alerts import NO_ALERT, Alert
+from stream_app.core.generations import relaid, same_layout, translated
+from stream_app.core.partition_record import PartitionRecord
+from stream_app.core.state import FORMAT, NO_ACTION, Rows, StateCodec
+
+_FIRST_ROWS = 256
+
+
+class UserTable:
+    """Rows that are used again, the order of eviction, and who changed since the last record.
+
+    ``record`` names the models that wrote the rows: without it they cannot be read.
+    """
+
+    def __init__(self, engine: Engine, record: PartitionRecord) -> None:
+        self.record = record
+        self.spec = engine.spec
+        self.codec = StateCodec(engine.spec)
+        self.rows: Rows = np.zeros(_FIRST_ROWS, self.codec.dtype)
+        self.columns = self._columns()
+        self.pseudonyms: list[bytes] = [b""] * _FIRST_ROWS
+        # Pseudonym -> row, ordered by the last applied offset: the front is evicted first.
+        self.slots: OrderedDict[bytes, int] = OrderedDict()
+        self.long_ids: dict[bytes, bytes] = {}  # of newest events, where the row has no room
+        self.strangers: dict[bytes, bytes] = {}  # restored values that do not fit the layout
+        self.stale_users = 0  # whose memory an earlier generation wrote
+        self.changed: dict[bytes, None] = {}
+        self._initial = engine.initial(1)
+        self._free = list(range(_FIRST_ROWS - 1, -1, -1))
+
+    @property
+    def users(self) -> int:
+        return len(self.slots)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the users' packed state, as the changelog holds it."""
+        ring = self.codec.dtype.fields["ring"]  # type: ignore[index]
+        head, entry = ring[1], ring[0].itemsize // self.spec.ring_length
+        filled = self.columns["used"][self.columns["sessions_total"] > 0]
+        tails = sum(map(len, self.long_ids.values()))
+        return int(head * len(self.slots) + entry * filled.sum(dtype=np.int64)) + tails
+
+    def add(self, pseudonym: bytes) -> int:
+        """A fresh row for a user who has none; the caller has made room."""
+        row = self.room_for(pseudonym)
+        self.rows[row] = 0
+        column = self.columns
+        column["format"][row] = FORMAT
+        column["generation"][row] = self.record.generation
+        column["alert_offset"][row] = column["newest_offset"][row] = -1
+        column["expected_item"][row] = -1
+        column["expected_action"][row] = NO_ACTION
+        column["hidden"][row] = column["anchor"][row] = self._initial.hidden[0]
+        column["log_z"][row] = column["anchor_log_z"][row] = self._initial.log_z[0]
+        return row
+
+    def room_for(self, pseudonym: bytes) -> int:
+        """A row with whatever its last user left in it."""
+        if not self._free:
+            self._grow()
+        row = self._free.pop()
+        self.pseudonyms[row] = pseudonym
+        self.slots[pseudonym] = row
+        return row
+
+    def touch(self, pseudonym: bytes) -> None:
+        """The user's state changes: newest in the order of eviction, due for the changelog."""
+        self.slots.move_to_end(pseudonym)
+        self.changed[pseudonym] = None
+
+    def mark(self, pseudonym: bytes) -> None:
+        """The user's state changes without an event of theirs: due for the changelog only."""
+        self.changed[pseudonym] = None
+
+    def remove(self, pseudonym: bytes) -> None:
+        row = self.slots.pop(pseudonym)
+        self.stale_users -= self.is_stale(row)
+        self.columns["sessions_total"][row] = 0
+        self._free.append(row)
+        self.strangers.pop(pseudonym, None)
+        self.long_ids.pop(pseudonym, None)
+        self.changed[pseudonym] = None
+
+    def is_stale(self, row: int) -> bool:
+        """Whether another generation wrote the row's memory: it has none until it is rebuilt."""
+        return bool(self.columns["generation"][row] != self.record.generation)
+
+    def oldest(self) -> bytes:
+        """The user whose last applied offset is the smallest."""
+        return next(iter(self.slots))
+
+    def idle_since(self, before_ms: int) -> list[bytes]:
+        """Users whose newest event is older than a time, in the order of eviction."""
+        column = self.columns
+        live = column["sessions_total"] > 0
+        idle = np.flatnonzero(live & (column["last_event_ms"] < before_ms))
+        idle = idle[np.argsort(column["last_offset"][idle])]
+        return [self.pseudonyms[row] for row in idle.tolist()]
+
+    def alert(self, row: int) -> Alert:
+        """The alert that a row holds; NO_ALERT where none is open."""
+        column = self.columns
+        if int(column["alert_offset"][row]) < 0:
+            return NO_ALERT
+        return Alert(
+            int(column["alert_opened_ms"][row]),
+            int(column["alert_offset"][row]),
+            int(column["alert_events"][row]),
+            int(column["alert_quiet"][row]),
+            int(column["alert_severity"][row]),
+            float(column["alert_peak"][row]),
+        )
+
+    def set_alert(self, row: int, alert: Alert) -> None:
+        for name, value in zip(Alert._fields, alert, strict=True):
+            self.columns[f"alert_{name}"][row] = value
+
+    def _grow(self) -> None:
+        size = len(self.rows)
+        rows = np.zeros(2 * size, self.codec.dtype)
+        # As bytes: field by field it takes long. The new half is no memory until it is written.
+        rows.view(np.uint8)[: self.rows.nbytes] = self.rows.view(np.uint8)
+        self.rows = rows
+        self.pseudonyms.extend([b""] * size)
+        self._free = list(range(2 * size - 1, size - 1, -1))
+        self.columns = self._columns()
+
+    def _columns(self) -> dict[str, Any]:
+        """Views of the rows by field: naming a field of a structured array costs as much as
+        reading a value of it."""
+        return {name: self.rows[name] for name in self.rows.dtype.names or ()}
+
+    def occupied(self) -> npt.NDArray[np.intp]:
+        """The users' rows, in the order of ``slots``."""
+        return np.fromiter(self.slots.values(), np.intp, len(self.slots))
+
+    def order(self) -> None:
+        """Bring ``slots`` into the order of eviction, which follows from the rows."""
+        names = list(self.slots)
+        offsets = self.columns["last_offset"][self.occupied()]
+        order = np.argsort(offsets, kind="stable")
+        moved = np.flatnonzero(order != np.arange(len(names)))
+        # Nobody has to move of those in front of the first one who is out of place.
+        first = int(moved[0]) if len(moved) else len(names)
+        for place in order[first:].tolist():
+            self.slots.move_to_end(names[place])
+
+    def packed(self, pseudonyms: Sequence[bytes]) -> list[bytes]:
+        """Values of users as the changelog holds them."""
+        rows = np.array([self.slots[pseudonym] for pseudonym in pseudonyms], np.intp)
+        held = self.long_ids
+        tails = {n: held[name] for n, name in enumerate(pseudonyms) if name in held}
+        return self.codec.pack(self.rows[rows], tails)
+
+    # --- generations of models
+
+    def rebuilt(self, rows: npt.NDArray[np.intp]) -> None:
+        """Rows whose memory the present model has made anew."""
+        self.columns["generation"][rows] = self.record.generation
+        self.stale_users -= len(rows)
+
+    def lay_out(self, spec: ModelSpec) -> None:
+        """Move all rows to the layout of a model; memories are lost where it is another one."""
+        if not same_layout(spec, self.codec.spec):
+            self.rows = relaid(self.rows, spec)
+            self.columns = self._columns()
+        self.spec, self.codec = spec, StateCodec(spec)
+
+    def move_generation(self, number: int) -> None:
+        """Move the rows of a generation whose number is needed to the present one's number."""
+        record = self.record
+        of, to = record.models[number].actions, record.models[record.generation].actions
+        for pseudonym, row in self.slots.items():
+            if int(self.columns["generation"][row]) == number:
+                translated(self.rows[row : row + 1], of, to)
+                self.columns["generation"][row] = record.generation
+                self.changed[pseudonym] = None
