@@ -54,10 +54,10 @@ def test_records_in_one_go_make_what_they_make_one_by_one(
     stores[0].restore(records)
     for record in records:
         stores[1].restore([record])
-    record = PartitionStore(0, mine, CONFIG).record
-    record.models[1] = KnownModel.of(wider)
+    of_partition = PartitionStore(0, mine, CONFIG).record
+    of_partition.models[1] = KnownModel.of(wider)
     for store in stores:
-        store.restore([(PARTITION_KEY, msgspec.msgpack.encode(record))])
+        store.restore([(PARTITION_KEY, msgspec.msgpack.encode(of_partition))])
     bounds = [0, *sorted(cut for cut in cuts if cut < len(records)), len(records)]
     for start, end in pairwise(bounds):
         stores[2].restore(records[start:end])
