@@ -163,6 +163,9 @@ class ChunkTransport(Transport):
     ) -> int:
         """Faust asks one broker, the first that it has heard of; any that is up will do."""
         failure: Exception = KafkaConnectionError("no broker is known")
+        if not client.cluster.brokers():
+            # A broker that has just come back names none, itself neither.
+            await client.force_metadata_update()
         for broker in client.cluster.brokers():
             try:
                 response = await client.send(broker.nodeId, MetadataRequest([]))

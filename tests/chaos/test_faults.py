@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from stream_app.kafka.connection import Connection
 from stream_app.kafka.embedded import EmbeddedKafka
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import load
+from stream_app.worker import STOP_SECONDS
 from tests.kafka.ledger import (
     EXACT,
     ROOT,
@@ -102,6 +104,56 @@ def test_kafka_that_goes_and_comes_back_costs_time_and_nothing_else(
         if delivery == "exactly_once":
             assert verdict == EXACT
         assert (verdict.missing, verdict.strange, verdict.state) == (0, 0, True)
+
+    asyncio.run(scenario())
+
+
+def test_workers_told_to_stop_while_no_delivery_gets_through_end_in_time_and_lose_nothing(
+    own_kafka: EmbeddedKafka, topic_prefix: str
+) -> None:
+    """A broker that hangs answers nothing and closes nothing: whoever waits for it waits."""
+    kafka, batch = own_kafka.bootstrap_servers, events(1_200)
+
+    async def begin(app_id: str, delivery: str) -> WorkerProcess:
+        await make_topics(kafka, app_id)
+        shell = {"delivery": delivery, "max_batch_events": 16}
+        worker = WorkerProcess(kafka, app_id, "--slow", "0.02", **shell)
+        await asyncio.to_thread(worker.ready)
+        await produce(kafka, app_id, batch)
+        while await processed(kafka, app_id) < 50:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return worker
+
+    async def stop(worker: WorkerProcess) -> None:
+        told = time.monotonic()
+        code, said = await asyncio.to_thread(worker.stop)
+        assert time.monotonic() - told < STOP_SECONDS + 1.0, said
+        assert "A micro-batch was not delivered in time; its next owner repeats it." in said
+        assert code in (0, 1), said
+
+    async def finish(app_id: str, delivery: str) -> None:
+        assert await processed(kafka, app_id) < len(batch)
+        successor = WorkerProcess(kafka, app_id, delivery=delivery)
+        async with asyncio.timeout(60):
+            while await processed(kafka, app_id) < len(batch):
+                assert successor.process.poll() is None, successor.wait()[1]
+                await asyncio.sleep(0.1)
+        code, _ = await asyncio.to_thread(successor.stop)
+        assert code == 0
+        verdict = await verify(kafka, app_id, batch)
+        if delivery == "exactly_once":
+            assert verdict == EXACT
+        assert (verdict.missing, verdict.strange, verdict.state) == (0, 0, True)
+
+    async def scenario() -> None:
+        apps = {f"{topic_prefix}{name}": name for name in ("exactly_once", "at_least_once")}
+        workers = await asyncio.gather(*(begin(*app) for app in apps.items()))
+        own_kafka.pause_node(1)
+        # The micro-batches that are in hand are played, and on their way.
+        await asyncio.sleep(1.0)
+        await asyncio.gather(*(stop(worker) for worker in workers))
+        own_kafka.resume_node(1)
+        await asyncio.gather(*(finish(*app) for app in apps.items()))
 
     asyncio.run(scenario())
 

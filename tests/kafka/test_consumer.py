@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import NodeNotReadyError
 from aiokafka.structs import BrokerMetadata
 from faust.transport.drivers.aiokafka import Transport
@@ -93,6 +93,31 @@ def test_while_a_partition_is_on_hold_polls_are_short(kafka: str, topic_prefix: 
             async with serving(shell):
                 pass
             await until(lambda: ({tp}, 1.0) in waits)
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_that_names_none_is_asked_again(kafka: str, topic_prefix: str) -> None:
+    """One that was away does so until the cluster has it back, and a worker may start then."""
+
+    async def scenario() -> None:
+        app = create_application(config(kafka, topic_prefix + "a"), CORE, Watching())
+        client = AIOKafkaClient(bootstrap_servers=kafka)
+        await client.bootstrap()
+        try:
+            (known,) = client.cluster._brokers
+            asked = client._conns["bootstrap", ConnectionGroup.DEFAULT] = await client._get_conn(
+                known
+            )
+            assert asked is not None
+            client.cluster._brokers = {}
+            with pytest.raises(Exception, match="Controller node not found"):
+                await Transport._get_controller_node(app.transport, app, client)
+            topic = topic_prefix + "new"
+            await app.transport._create_topic(app, client, topic, 1, 1)
+            assert topic in (await client.fetch_all_metadata()).topics()
+        finally:
+            await client.close()
 
     asyncio.run(scenario())
 
