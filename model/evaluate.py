@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -37,6 +38,7 @@ def evaluate(
     protocol: Protocol = "session",
     *,
     filter_seen: bool = False,
+    among: npt.NDArray[np.bool_] | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Metrics of the model in ``directory`` on ``log`` (coded with the model's vocabulary).
@@ -47,14 +49,15 @@ def evaluate(
     ``cart`` and ``purchase`` for the heads; ``interval``, the 95 % bootstrap intervals of Recall@20
     and MRR@20 over sessions; ``slices`` by kind of question; ``breadth``, coverage and popularity
     bias; ``item_calibration`` of the best item's probability. ``filter_seen`` takes the user's
-    earlier items out of every ranking. Raises EvaluationError, DataError, CheckpointError.
+    earlier items out of every ranking. ``among`` [N] marks the events that are asked for, where
+    the others only lead up to them. Raises EvaluationError, DataError, CheckpointError.
     """
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     saved = checkpoint.load(directory)
     spec = saved.spec
     check_log(log, spec, saved.items)
-    questions = questions_of(log, spec, protocol)
+    questions = questions_of(log, spec, protocol, among)
     if len(questions.event) == 0:
         raise EvaluationError(
             f"the log holds {log.events} events in {log.sessions} sessions and no next item to "
@@ -64,7 +67,9 @@ def evaluate(
     net = build_net(spec, saved.manifest.net)
     net.set_weights(saved.weights)
     # Under leave-one-out the heads are asked where the item is, else after every event.
-    after = np.arange(log.events) if protocol == "session" else questions.event - 1
+    after = questions.event - 1
+    if protocol == "session":
+        after = np.arange(log.events) if among is None else np.flatnonzero(among)
     with _progress(console) as shown:
         ask = shown.add_task("model", total=len(np.union1d(after, questions.event - 1)))
         answers = answer(

@@ -21,6 +21,13 @@ class LogProfile(msgspec.Struct):
     with_dwell: int = 0
     first_ms: int = 0
     last_ms: int = 0
+    made_up_times: bool = False  # known to be a count of rows
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether times tell anything: files without them get a click a second."""
+        counted = self.last_ms - self.first_ms == (self.clicks - 1) * 1000
+        return not (counted or self.made_up_times)
 
     @property
     def one_session_per_user(self) -> bool:

@@ -63,7 +63,7 @@ class ShapeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     memory_dtype: Literal["float16", "float32"] = "float16"
 
 
-class _Silent:
+class Silent:
     """An engine that answers nothing: it lets the core run for its tokens alone."""
 
     version, fingerprint = "none", bytes(8)
@@ -119,9 +119,7 @@ def shape(profile: LogProfile, config: ShapeConfig) -> tuple[ModelSpec, tuple[st
         )
     common = [name for name, _ in profile.actions.most_common(MAX_ACTIONS)]
     actions = RESERVED_ACTIONS + tuple(sorted(set(common) - set(RESERVED_ACTIONS)))
-    # Files without times get one click a second: nothing to learn from time there.
-    is_timed = profile.last_ms - profile.first_ms != (profile.clicks - 1) * 1000
-    use_features = config.features == "auto" and is_timed
+    use_features = config.features == "auto" and profile.is_timed
     reset = config.reset_at_session
     spec = ModelSpec(
         name=config.name,
@@ -131,7 +129,7 @@ def shape(profile: LogProfile, config: ShapeConfig) -> tuple[ModelSpec, tuple[st
         hidden_width=config.hidden_width,
         memory_dtype=config.memory_dtype,
         features=_useful_features(profile, actions) if use_features else (),
-        gap_edges_ms=features.GAP_EDGES_MS if is_timed else (),
+        gap_edges_ms=features.GAP_EDGES_MS if profile.is_timed else (),
         reset_at_session=profile.one_session_per_user if reset is None else reset,
         session_gap_ms=config.session_gap_ms,
         window_ms=config.window_ms,
@@ -161,7 +159,7 @@ def build_log(
 ) -> EventLog:
     """Run a log through the core; ``progress`` is told events as they are done."""
     config = msgspec.structs.replace(config, allowed_lateness_ms=_LATENESS_MS)
-    engine = _Silent(spec, Vocabulary(items, spec.cold_buckets))
+    engine = Silent(spec, Vocabulary(items, spec.cold_buckets))
     store, recorder = PartitionStore(0, engine, config), _Recorder(spec)
     for batch, part in batches(cleaned(events, config)):
         done = 0

@@ -66,6 +66,7 @@ READS_ENVIRONMENT = {
     "stream_app/commands/continue.py",  # likewise
     "stream_app/commands/tune.py",  # likewise
     "stream_app/commands/train.py",  # tells OpenMP, before torch is imported, not to spin
+    "stream_app/prepare/on_spark.py",  # tells PySpark which Java and which Python to start
     "stream_app/kafka/node.py",  # hands PATH, and nothing else, to the Java process
 }
 
@@ -103,6 +104,17 @@ TESTED_ELSEWHERE = {
     "stream_app/dead_letter_topic.py": "tests/test_dead_letter_replay.py",
     "stream_app/explanation_parts.py": "tests/commands/test_explain.py",
     "stream_app/question.py": "tests/commands/test_explain.py",
+    "stream_app/prepare/backend.py": "tests/prepare/test_pipeline.py",
+    "stream_app/prepare/clicks.py": "tests/prepare/test_pipeline.py",
+    "stream_app/prepare/columns.py": "tests/prepare/test_pipeline.py",
+    "stream_app/prepare/expressions.py": "tests/prepare/test_pipeline.py",
+    "stream_app/prepare/fold.py": "tests/prepare/test_pipeline.py",
+    "stream_app/prepare/manifest.py": "tests/prepare/test_pipeline.py",
+    "stream_app/prepare/on_duckdb.py": "tests/prepare/test_pipeline.py",
+    "stream_app/prepare/summary.py": "tests/prepare/test_pipeline.py",
+    "stream_app/prepare/java.py": "tests/prepare/test_on_spark.py",
+    "stream_app/prepare/report_figures.py": "tests/prepare/test_report.py",
+    "stream_app/prepared.py": "tests/commands/test_prepare.py",
     "stream_app/progress.py": "tests/commands/test_rejected.py",
 }
 
@@ -269,7 +281,7 @@ def test_every_source_has_its_tests(path: Path) -> None:
 def test_every_test_has_its_source() -> None:
     mirrored = {ROOT / mirror_of(path) for path in sources()}
     rooms = ["tests", "tests/commands", "tests/core", "tests/files", "tests/kafka", "tests/model"]
-    rooms += ["tests/demo", "tests/simulate"]
+    rooms += ["tests/demo", "tests/prepare", "tests/simulate"]
     tests = {path for room in rooms for path in (ROOT / room).glob("test_*.py")}
     assert sorted(str(x.relative_to(ROOT)) for x in tests - mirrored if x.stem not in WHOLE) == []
 

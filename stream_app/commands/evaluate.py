@@ -25,7 +25,9 @@ class Against(StrEnum):
 def command(
     context: typer.Context,
     model: Annotated[Path, typer.Option(help="A trained model's folder.")],
-    test: Annotated[list[Path], typer.Option(help="Click files; repeat for several.")],
+    test: Annotated[
+        list[Path], typer.Option(help="Click files, repeat for several; or a prepared folder.")
+    ],
     protocol: Annotated[
         Protocol,
         typer.Option(
@@ -63,6 +65,10 @@ def command(
     With --against all also with session neighbours, rules, item vectors, factors and a learned
     blend, fitted to the training files; what is learned for it is kept in the model's folder.
 
+    Of a prepared folder the test part is asked for, with all that came before as its past.
+
+    Example: clickahead evaluate --model model --test prepared/
+
     Example: clickahead evaluate --model model --test new.csv --against all --train old.csv
     """
     # torch costs seconds: only who evaluates pays for it.
@@ -70,13 +76,21 @@ def command(
     from model.evaluate import evaluate, table, unseen_by
     from model.presets import is_of_histories, traits_of
     from model.questions import Protocol as RankingProtocol
+    from stream_app.prepare.config import SPLITS
+    from stream_app.prepared import prepared_folder
     from stream_app.sequences import build_log
 
     core = settings_of(context).core_config()
     console = Console(stderr=True)
     saved = load(model)
+    folder, among = prepared_folder(test), None
     choice = FileChoice(test, preset, mapping or (), sort=True)
+    if folder is not None:
+        choice = folder.choice(*SPLITS)
+        protocol = protocol if protocol is not Protocol.auto else Protocol(folder.protocol)
     log = build_log(read_shown(choice, console, "reading"), saved.spec, tuple(saved.items), core)
+    if folder is not None:
+        among = folder.test_events(log, saved.spec)
     if protocol is Protocol.auto:
         histories = is_of_histories(traits_of(log, saved.spec), saved.spec)
         protocol = Protocol.leave_one_out if histories else Protocol.session
@@ -86,6 +100,11 @@ def command(
     unseen = unseen_by(model, log, asked)
     if unseen.notice:
         console.print(unseen.notice, highlight=False)
+    if against is not None and folder is not None:
+        raise UserError(
+            "--against takes click files for --test and --train, not a prepared folder; name those"
+            " of its events/day=*/split=*/ folders."
+        )
     if against is not None:
         from model.against import action_table, compare_all
         from model.against import table as against_table
@@ -100,7 +119,9 @@ def command(
         others = compare_all(
             unseen.model, train_log, log, asked, filter_seen=filter_seen, console=console
         )
-    metrics = evaluate(unseen.model, log, asked, filter_seen=filter_seen, console=console)
+    metrics = evaluate(
+        unseen.model, log, asked, filter_seen=filter_seen, among=among, console=console
+    )
     if against is not None:
         metrics["against"] = others
     if json_file is not None:
