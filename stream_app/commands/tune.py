@@ -65,12 +65,13 @@ def command(
     known = sorted({*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__})
     if unknown := sorted(texts.keys() - known):
         raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(known)}.")
-    fixed = dict(texts)
+    fixed = set(texts)
     of_shape = {key: texts.pop(key) for key in ShapeConfig.__struct_fields__ if key in texts}
     core, console = settings_of(context).core_config(), Console(stderr=True)
     choice = FileChoice(files, preset, mapping or (), sort=True)
     found = profile(cleaned(read_shown(choice, console, "reading"), core))
-    spec, items = shape(found, with_settings(ShapeConfig(), of_shape))
+    shaped = with_settings(ShapeConfig(), of_shape)
+    spec, items = shape(found, shaped)
     log = build_log(read_shown(choice, console, "reading"), spec, items, core)
     base = with_settings(preset_for(AUTO, log, spec), texts)
     space = space_of(traits_of(log, spec), spec, base)
@@ -97,7 +98,9 @@ def command(
             pruner=pruner.value,
             told=lambda done, best: shown.update(task, completed=done, best=best),
         )
-    settings = {**fixed, **outcome.settings, "epochs": outcome.epochs}
+    chosen = {key: getattr(shaped if key in of_shape else base, key) for key in sorted(fixed)}
+    said = {key: value for key, value in chosen.items() if value is not None}
+    settings = {**said, **outcome.settings, "epochs": outcome.epochs}
     note = f"held out MRR@20 {outcome.mrr_at_20:.4f} after {outcome.finished} trials"
     write_settings(out / "best.toml", settings, note)
     text = msgspec.json.format(msgspec.json.encode(outcome), indent=2)

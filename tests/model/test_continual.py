@@ -29,14 +29,15 @@ from model.spec import Vocabulary
 from model.train import train
 from tests.model.logs import log_of, spec_of
 
-ITEMS = tuple(f"item{number}" for number in range(24))
-SPEC = msgspec.structs.replace(spec_of(items=24, width=16), top_k=20)
-FAST = TrainConfig(epochs=4, batch_sequences=8, learning_rate=1e-2, save_every=5)
+COUNT = 80
+ITEMS = tuple(f"item{number}" for number in range(COUNT))
+SPEC = msgspec.structs.replace(spec_of(items=COUNT, width=24), top_k=20)
+FAST = TrainConfig(epochs=6, batch_sequences=16, learning_rate=2e-2, save_every=5)
 KEPT = ContinualConfig(replay_share=1.0, ewc=1.0)
 PLAIN = ContinualConfig(replay_share=0.0, ewc=0.0)
 
 
-def day(first: int, last: int, step: int, seed: int, users: int = 50) -> EventLog:
+def day(first: int, last: int, step: int, seed: int, users: int = 120) -> EventLog:
     """Users who walk through the items ``first .. last-1`` in a fixed stride."""
     rng, count, sessions = np.random.default_rng(seed), last - first, []
     for _ in range(users):
@@ -45,11 +46,11 @@ def day(first: int, last: int, step: int, seed: int, users: int = 50) -> EventLo
     return log_of(sessions, SPEC)
 
 
-# On the third day all items of the first are walked through the other way round.
+# The same items in another stride each day.
 DAYS = [
-    Day("monday", day(0, 24, 5, seed=1), 24),
-    Day("tuesday", day(0, 24, 7, seed=2), 24),
-    Day("wednesday", day(0, 24, 11, seed=3), 24),
+    Day("monday", day(0, COUNT, 7, seed=0), COUNT),
+    Day("tuesday", day(0, COUNT, 11, seed=1), COUNT),
+    Day("wednesday", day(0, COUNT, 29, seed=2), COUNT),
 ]
 
 
@@ -78,6 +79,14 @@ def test_the_matrix_has_a_row_for_each_day(courses: list[Course]) -> None:
         assert len(course.recall) == 4
         assert all(len(row) == 3 for row in course.recall)
         assert course_table(course).row_count == 4
+
+
+def test_replay_and_held_weights_keep_what_plain_fine_tuning_forgets(courses: list[Course]) -> None:
+    kept, plain = courses
+    assert plain.backward_transfer < -0.1
+    assert kept.backward_transfer > plain.backward_transfer + 0.1
+    assert kept.final_mean > plain.final_mean
+    assert kept.recall[-1][-1] > 0.9  # and the newest day is learned nevertheless
 
 
 def test_a_killed_run_ends_as_a_whole_one(
@@ -129,12 +138,14 @@ def test_items_of_later_days_are_read_from_their_buckets() -> None:
 
 
 def test_new_items_and_actions_are_learned_when_they_come(tmp_path: Path) -> None:
-    old = msgspec.structs.replace(SPEC, item_count=12, actions=SPEC.actions[:3])
+    spec = msgspec.structs.replace(SPEC, item_count=24, top_k=10)
+    items = ITEMS[:24]
+    old = msgspec.structs.replace(spec, item_count=12, actions=SPEC.actions[:3])
     folder = tmp_path / "old"
-    train(day(0, 12, 5, seed=1), old, ITEMS[:12], FAST, folder)
+    train(day(0, 12, 5, seed=1), old, items[:12], FAST, folder)
     days = [Day("monday", day(0, 12, 5, 4), 12), Day("tuesday", day(12, 24, 5, 5), 24)]
     course = learn_days(
-        checkpoint.load(folder), days, SPEC, ITEMS, FAST, KEPT, "replay", tmp_path / "out"
+        checkpoint.load(folder), days, spec, items, FAST, KEPT, "replay", tmp_path / "out"
     )
     assert course.recall[1][1] == 0.0  # nothing of tuesday is known before
     assert course.recall[2][1] > 0.8
