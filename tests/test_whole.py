@@ -106,10 +106,10 @@ async def killed_in_mid_stream(
     worker = WorkerProcess(whole_environ, log)
     try:
         async with opened(producer_of(connection.client()), connection) as producer:
-            chunks = at_rate(events, len(events) / (5 * kills + 5), time.monotonic)
+            chunks = at_rate(events, len(events) / (3.5 * kills + 4), time.monotonic)
             sending = asyncio.create_task(produce(chunks, producer, settings.topic("events")))
             for _ in range(kills):
-                await asyncio.sleep(draw.uniform(3.0, 6.5))
+                await asyncio.sleep(draw.uniform(2.0, 4.5))
                 os.kill(worker.pid, signal.SIGKILL)
                 worker.stop()
                 worker = WorkerProcess(whole_environ, log)
