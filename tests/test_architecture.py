@@ -119,7 +119,9 @@ TESTED_ELSEWHERE = {
 }
 
 # Tests of more than one module.
-WHOLE = frozenset({"test_architecture", "test_derived", "test_makefile", "test_readme", "test_whole"})
+WHOLE = frozenset(
+    {"test_architecture", "test_derived", "test_makefile", "test_readme", "test_whole"}
+)
 
 
 class Import(NamedTuple):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from model.checkpoint import save
-from model.net_shape import weight_shapes
 from model.export import export
+from model.net_shape import weight_shapes
 from model.served import ScanName
 from model.spec import Floats, ModelSpec
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from tests.prepare.logs import seeded, write_csv
 from tests.prepare.test_pipeline import prepare
 
 
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
 def test_one_file_with_pictures_and_without_ids(tmp_path: Path) -> None:
     rows = seeded(400)
     path = write_csv(tmp_path / "log.csv", rows)
