@@ -46,10 +46,10 @@ def seeded(count: int) -> list[Row]:
     """A log that is long enough for every kind of split."""
     return [
         Row(
-            user=1 + n * n % 23,
+            user=1 + n // 3 % 23,
             item=n * 7 % 31 if n % 11 else 0,
             action=("view", "view", "cart", "purchase")[n % 4],
-            after_s=(7, 120, 3_000, 0)[n * n % 4],
+            after_s=(4_000, 7, 300, 0, 7, 300)[n % 6],
             dwell_ms=n * 37 % 5_000,
         )
         for n in range(count)
