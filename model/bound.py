@@ -147,26 +147,23 @@ def parity_table(parity: Parity) -> Table:
         title=f"Recall@20 kept: {parity.kept:.2%}, at least {parity.bound:.2%} is asked",
         caption=f"{parity.questions:,} held-out questions; microseconds an event by batch size",
     )
-    for heading in ("model", "recall@20", "mrr@20", "MB"):
+    models = (parity.before, *parity.after)
+    for heading in ("", *(model.name for model in models)):
         shown.add_column(heading, justify="right")
-    for size in BATCH_SIZES:
-        shown.add_column(f"step B={size}", justify="right")
-    for size in BATCH_SIZES:
-        shown.add_column(f"answer B={size}", justify="right")
-    for row in (parity.before, *parity.after):
-        costs = [
-            f"{cost[str(size)]:.2f}" if str(size) in cost else "-"
-            for cost in (row.step_us, row.answer_us)
-            for size in BATCH_SIZES
-        ]
-        shown.add_row(
-            row.name,
-            f"{row.recall_at_20:.4f}",
-            f"{row.mrr_at_20:.4f}",
-            f"{row.bytes / 1e6:.2f}",
-            *costs,
-        )
+    shown.add_row("recall@20", *(f"{model.recall_at_20:.4f}" for model in models))
+    shown.add_row("mrr@20", *(f"{model.mrr_at_20:.4f}" for model in models))
+    shown.add_row("MB", *(f"{model.bytes / 1e6:.2f}" for model in models))
+    for name, costs in (
+        ("step", [model.step_us for model in models]),
+        ("answer", [model.answer_us for model in models]),
+    ):
+        for size in map(str, BATCH_SIZES):
+            shown.add_row(f"{name} B={size}", *(_cost(cost, size) for cost in costs))
     return shown
+
+
+def _cost(cost: dict[str, float], size: str) -> str:
+    return f"{cost[size]:.2f}" if size in cost else "-"
 
 
 def save_parity(folder: Path, parity: Parity) -> None:
