@@ -26,12 +26,12 @@ def test_spark_and_duckdb_agree(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "log.csv", rows)
     backend = open_spark("local[2]", {})
     try:
-        for split in (SplitKind.last_share, SplitKind.leave_one_out):
-            one = prepare(path, tmp_path / f"{split}-duckdb", split=split, user_core=3, item_core=3)
+        for split, core in ((SplitKind.last_share, 3), (SplitKind.leave_one_out, 1)):
+            one = prepare(path, tmp_path / f"{split}-duckdb", split=split, item_core=core)
             request = Request(
                 (path,),
                 Reading(None, {}, CORE),
-                PrepareConfig(split=split, user_core=3, item_core=3),
+                PrepareConfig(split=split, item_core=core),
                 tmp_path / f"{split}-spark",
             )
             inputs = inputs_of([path], lambda done, total: None)

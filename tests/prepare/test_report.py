@@ -19,7 +19,12 @@ from tests.prepare.test_pipeline import prepare
 def test_one_file_with_pictures_and_without_ids(tmp_path: Path) -> None:
     rows = seeded(400)
     path = write_csv(tmp_path / "log.csv", rows)
-    text = path.read_text().replace("\nu", "\nperson-").replace(",i", ",thing-").replace(",thing-tem", ",item")
+    text = (
+        path.read_text()
+        .replace("\nu", "\nperson-")
+        .replace(",i", ",thing-")
+        .replace(",thing-tem", ",item")
+    )
     path.write_text(text)
     made = prepare(path, tmp_path / "out", split=SplitKind.last_share)
     write_report(tmp_path / "report.html", made)
