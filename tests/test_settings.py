@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -216,6 +216,8 @@ def test_the_public_pseudonym_key_is_warned_about() -> None:
 
 @given(SECRET)
 def test_secrets_are_in_no_text(secret: str) -> None:
+    # The name of a setting is in every text, and no secret.
+    assume(secret not in repr(load(None, {}).flat()))
     environ = {
         "CLICKAHEAD_CORE__PSEUDONYM_KEY": secret,
         "CLICKAHEAD_KAFKA__SASL_PASSWORD": secret,
