@@ -194,7 +194,7 @@ SESSION_GAP_MS = 1_800_000
 MEMORY_ONLY = ("hour_sin", "weekday_cos", "dwell")
 
 
-@RELAXED
+@settings(RELAXED, derandomize=True)
 @given(events=histories(40), data=st.data(), reset=st.booleans(), cuts=CUTS)
 def test_the_law_holds_for_events_behind_the_anchor_once_a_ring_has_overflowed(
     events: list[dict[str, Any]],
@@ -222,11 +222,11 @@ def test_the_law_holds_for_events_behind_the_anchor_once_a_ring_has_overflowed(
 
 
 def joins(events: Sequence[dict[str, Any]], place: int) -> bool:
-    """Whether the event at a place is what keeps the next one in the session before."""
+    """Whether the event at a place may be what the session before and the next one meet at."""
     if place == 0:
         return False
-    before, at, after = (int(events[place + n]["timestamp"]) for n in (-1, 0, 1))
-    return after - before >= SESSION_GAP_MS > at - before
+    before, after = (int(events[place + n]["timestamp"]) for n in (-1, 1))
+    return after - before >= SESSION_GAP_MS
 
 
 def is_late(event: dict[str, Any], arrived: Sequence[dict[str, Any]]) -> bool:
