@@ -13,7 +13,17 @@ from model.data import NONE
 CHUNK_FLOATS = 2_500_000
 
 
-class _CosineSoftmax(torch.autograd.Function):
+class ForwardGradients(torch.autograd.Function):
+    """A loss of queries, a table and three arguments without gradients, whose forward pass saves
+    the gradients of the first two."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        grad_queries, grad_table = ctx.saved_tensors
+        return grads[0] * grad_queries, grads[0] * grad_table, None, None, None
+
+
+class _CosineSoftmax(ForwardGradients):
     """Gradients come with the forward pass, so that logits are made once, chunk by chunk, and
     overwritten in place; the item table is normalised and its gradient projected in few passes."""
 
@@ -52,16 +62,18 @@ class _CosineSoftmax(torch.autograd.Function):
             total += losses.sum()
             grad_queries[part] = slope @ unit
             grad_table.T.addmm_(queries[part].T, slope)
-        # A row's length does not change its cosines, so its gradient has no part along the row.
-        along = (grad_table * unit).sum(1, keepdim=True)  # [V, 1]
-        grad_table.addcmul_(unit, along * (norms > NORM_FLOOR), value=-1).div_(norms)
+        along_cosines(grad_table, unit, norms)
         ctx.save_for_backward(grad_queries, grad_table)
         return total
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        grad_queries, grad_table = ctx.saved_tensors
-        return grads[0] * grad_queries, grads[0] * grad_table, None, None, None
+
+def along_cosines(grad_unit: Tensor, unit: Tensor, norms: Tensor) -> None:
+    """Make a gradient by unit rows [V, H] one by rows of lengths ``norms`` [V, 1], in place.
+
+    A row's length does not change its cosines, so its gradient has no part along the row.
+    """
+    along = (grad_unit * unit).sum(1, keepdim=True)  # [V, 1]
+    grad_unit.addcmul_(unit, along * (norms > NORM_FLOOR), value=-1).div_(norms)
 
 
 def cosine_softmax_loss(

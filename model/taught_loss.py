@@ -9,10 +9,10 @@ from torch.nn import functional
 from model.checkpoint import NORM_FLOOR
 from model.config import TrainConfig
 from model.item_loss import Asked, is_full, item_loss
-from model.losses import CHUNK_FLOATS
+from model.losses import CHUNK_FLOATS, ForwardGradients, along_cosines
 
 
-class _SoftCosineSoftmax(torch.autograd.Function):
+class _SoftCosineSoftmax(ForwardGradients):
     """As ``losses._CosineSoftmax``, with several targets a row: gradients come with the forward
     pass, so that logits are made once."""
 
@@ -44,16 +44,9 @@ class _SoftCosineSoftmax(torch.autograd.Function):
             total += losses.sum()
             grad_queries[part] = slope @ unit
             grad_table.T.addmm_(queries[part].T, slope)
-        # A row's length does not change its cosines, so its gradient has no part along the row.
-        along = (grad_table * unit).sum(1, keepdim=True)  # [V, 1]
-        grad_table.addcmul_(unit, along * (norms > NORM_FLOOR), value=-1).div_(norms)
+        along_cosines(grad_table, unit, norms)
         ctx.save_for_backward(grad_queries, grad_table)
         return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        grad_queries, grad_table = ctx.saved_tensors
-        return grads[0] * grad_queries, grads[0] * grad_table, None, None, None
 
 
 def soft_cosine_loss(

@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from rich.console import Console
 
+from model.config import TrainConfig, with_settings
 from model.data import check_log
 from model.engine import open_engine
 from model.export import save_calibration
 from model.holdout import hold_out, hold_out_last
 from model.log import EventLog
 from model.phase import Exam
-from model.presets import is_of_histories, traits_of
+from model.presets import AUTO, is_of_histories, preset_for, traits_of
 from model.questions import Protocol, questions_of
 from model.spec import ModelSpec
 from stream_app.core.config import CoreConfig
@@ -67,6 +69,22 @@ def parted(
     return Parted(
         log, held.early, exam, lambda: read_shown(choice, console, "calibrating"), from_ms
     )
+
+
+def gru_recipe(
+    data: Parted, spec: ModelSpec, texts: dict[str, str], who: str, **recipe: float
+) -> TrainConfig:
+    """How ``who`` (a noun with its article) is trained on all of ``data``: the preset of its size,
+    ``recipe`` over it, and over both the settings given as text."""
+    preset = preset_for(AUTO, data.log, spec)
+    whole = msgspec.structs.replace(preset, net="gru", held_out=0.0, leave_one_out=False, **recipe)
+    config = with_settings(whole, texts)
+    if config.net != "gru" or config.holds_out:
+        raise UserError(
+            f"{who} is a GRU, and what is held out is chosen with --held-out or --test; "
+            "leave net, held_out and leave_one_out out of --set."
+        )
+    return config
 
 
 def calibrate(folder: Path, data: Parted, core: CoreConfig) -> None:

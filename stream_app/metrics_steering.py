@@ -83,7 +83,7 @@ class SteeringMetrics:
         )
 
     def batch(self, outputs: OutputBatch) -> None:
-        self._corrections.inc(len(outputs.predictions) - outputs.outcomes["predicted"])
+        self._corrections.inc(outputs.corrections)
         self._erased.inc(outputs.erased)
         self._rebuilt.inc(outputs.rebuilt)
         recall: RecallSums | None = outputs.recall

@@ -26,6 +26,7 @@ def test_a_batch_adds_what_it_did() -> None:
     )
     outputs = OutputBatch(
         predictions=[Record(0, b"k", b"{}")] * 5,
+        corrections=1,
         erased=2,
         rebuilt=3,
         recall=RecallSums(judged=10, hits=4),

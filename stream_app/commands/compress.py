@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stream_app.invocation import UserError, settings_of
+from stream_app.invocation import settings_of
 from stream_app.reading import FileChoice, MappingOption, PresetOption
 
 
@@ -62,30 +62,19 @@ def command(
     # Threads that spin while they wait make training several times slower beside any busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
-    import msgspec
-
     from model.bound import parity_table
     from model.checkpoint import load
     from model.compress import METHODS, compress
-    from model.config import TrainConfig, parse_pairs, with_settings
+    from model.config import parse_pairs
     from model.distil import Taught
-    from model.presets import AUTO, preset_for
-    from stream_app.held_out import calibrate, parted
+    from stream_app.held_out import calibrate, gru_recipe, parted
 
     core, console = settings_of(context).core_config(), Console(stderr=True)
     saved = load(model)
     choice = FileChoice(files, preset, mapping or (), sort=True)
     data = parted(choice, test or (), held_out, saved.spec, saved.items, core, console)
-    recipe = preset_for(AUTO, data.log, saved.spec)
-    short = msgspec.structs.replace(
-        recipe, net="gru", held_out=0.0, leave_one_out=False, epochs=2, learning_rate=1e-3
-    )
-    config: TrainConfig = with_settings(short, parse_pairs(pairs or []))
-    if config.net != "gru" or config.holds_out:
-        raise UserError(
-            "a pruned model is a GRU, and what is held out is chosen with --held-out or --test; "
-            "leave net, held_out and leave_one_out out of --set."
-        )
+    texts = parse_pairs(pairs or [])
+    config = gru_recipe(data, saved.spec, texts, "a pruned model", epochs=2, learning_rate=1e-3)
     parity = compress(
         saved,
         Taught(data.log, data.exam),

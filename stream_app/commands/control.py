@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import typer
@@ -136,9 +136,7 @@ def block(
 
     clickahead control block i4711
     """
-    settings = settings_of(context)
-    outcome = _ordered(settings, Control(order="block_item", item_id=_item(item)), wait)
-    return _told(settings, outcome, f"block {item}", None)
+    return _about_item(context, "block_item", item, wait)
 
 
 @group.command()
@@ -151,9 +149,15 @@ def unblock(
 
     clickahead control unblock i4711
     """
+    return _about_item(context, "unblock_item", item, wait)
+
+
+def _about_item(
+    context: typer.Context, order: Literal["block_item", "unblock_item"], item: str, wait: bool
+) -> int:
     settings = settings_of(context)
-    outcome = _ordered(settings, Control(order="unblock_item", item_id=_item(item)), wait)
-    return _told(settings, outcome, f"unblock {item}", None)
+    outcome = _ordered(settings, Control(order=order, item_id=_item(item)), wait)
+    return _told(settings, outcome, f"{order.removesuffix('_item')} {item}", None)
 
 
 @group.command()

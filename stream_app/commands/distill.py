@@ -58,10 +58,9 @@ def command(
 
     from model.bound import parity_table
     from model.checkpoint import load
-    from model.config import TrainConfig, parse_pairs, with_settings
+    from model.config import parse_pairs, with_settings
     from model.distil import DistilConfig, Taught, Teachers, distil
-    from model.presets import AUTO, preset_for
-    from stream_app.held_out import calibrate, parted
+    from stream_app.held_out import calibrate, gru_recipe, parted
 
     folders = [path for path in paths if path.is_dir()]
     files = [path for path in paths if not path.is_dir()]
@@ -82,14 +81,7 @@ def command(
     core, console = settings_of(context).core_config(), Console(stderr=True)
     choice = FileChoice(files, preset, mapping or (), sort=True)
     data = parted(choice, test or (), held_out, spec, teachers.items, core, console)
-    recipe = preset_for(AUTO, data.log, spec)
-    unmeasured = msgspec.structs.replace(recipe, net="gru", held_out=0.0, leave_one_out=False)
-    train_config: TrainConfig = with_settings(unmeasured, texts)
-    if train_config.net != "gru" or train_config.holds_out:
-        raise UserError(
-            "a student is a GRU, and what is held out is chosen with --held-out or --test; "
-            "leave net, held_out and leave_one_out out of --set."
-        )
+    train_config = gru_recipe(data, spec, texts, "a student")
     parity = distil(
         teachers,
         Taught(data.log, data.exam),
