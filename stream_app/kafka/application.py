@@ -12,6 +12,7 @@ from yarl import URL
 
 from stream_app.kafka.consumer import ChunkConsumer, ChunkTransport
 from stream_app.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from stream_app.kafka.group_offsets import GroupOffsets
 from stream_app.kafka.lane import Core
 from stream_app.kafka.lanes import Lanes
 from stream_app.kafka.observer import Observer
@@ -42,7 +43,14 @@ class Application(faust.App):
         self.partitions = Partitions(core.store)
         self.snapshots = Snapshots(shell, core.identity, observer)
         self.lanes = Lanes(
-            shell, core, self.partitions, self._delivery(), self.snapshots, observer, self.fail
+            shell,
+            core,
+            self.partitions,
+            self._delivery(),
+            GroupOffsets(lambda offsets: self.consumer.thread.commit_offsets(offsets)),
+            self.snapshots,
+            observer,
+            self.fail,
         )
         self._failing: asyncio.Task[None] | None = None
         super().__init__(
@@ -71,7 +79,7 @@ class Application(faust.App):
     def _delivery(self) -> Delivery:
         if self.shell.delivery == "exactly_once":
             return ExactlyOnce(self.shell)
-        return AtLeastOnce(self.shell, lambda offsets: self.consumer.thread.commit_offsets(offsets))
+        return AtLeastOnce(self.shell)
 
     def fail(self, reason: BaseException) -> None:
         """End the worker. Nothing is acknowledged past what failed."""

@@ -233,7 +233,8 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     async def commit_offsets(self, offsets: Mapping[TP, int]) -> None:
         """Commit for the group. Raises CommitFailedError when the group has moved on."""
-        await self.call(self._ensure_consumer().commit, dict(offsets))
+        plain = dict(zip(_plain(offsets), offsets.values(), strict=True))
+        await self.call(self._ensure_consumer().commit, plain)
 
 
 def _plain(tps: Iterable[TP]) -> list[TopicPartition]:

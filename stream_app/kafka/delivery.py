@@ -1,18 +1,14 @@
 """How the results of a micro-batch reach Kafka: all of them, once or at least once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from stream_app.kafka.packing import Header, KeyValue, Packed, pack
 from stream_app.kafka.producers import let_go, plain_producer, take_over, take_over_log
 from stream_app.kafka.shell_config import ShellConfig
-
-CommitOffsets = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
 
 
 class Results(NamedTuple):
@@ -21,7 +17,6 @@ class Results(NamedTuple):
     outputs: Mapping[str, Sequence[KeyValue]]  # topic to records
     headers: Mapping[str, list[Header]]  # of every record of a topic
     changes: Sequence[KeyValue]  # the state's changelog records, partition record included
-    end: int  # the source offset where the next micro-batch starts
     timestamp_ms: int
 
 
@@ -35,7 +30,7 @@ class Committer(Protocol):
     def pack(self, results: Results) -> list[Packed]:
         """The record batches; the changelog's come last. Raises StateTooLarge."""
 
-    async def commit(self, packed: list[Packed], end: int) -> int:
+    async def commit(self, packed: list[Packed]) -> int:
         """Deliver. On return the results will survive anything; on an exception nobody knows.
 
         Returns the changelog offset behind the last record.
@@ -54,7 +49,8 @@ class Delivery(Protocol):
 
 
 class ExactlyOnce:
-    """One transaction per micro-batch: outputs, changelog and source offset, or nothing."""
+    """One transaction per micro-batch: outputs and changelog, in whose partition record the source
+    offset is, or nothing."""
 
     def __init__(self, config: ShellConfig) -> None:
         self.config = config
@@ -73,7 +69,6 @@ class Transactional:
         self.config = config
         self.partition = partition
         self.producer = producer
-        self.source = TopicPartition(config.source, partition)
 
     def pack(self, results: Results) -> list[Packed]:
         create = self.producer.create_batch
@@ -82,12 +77,9 @@ class Transactional:
             _pack_changes(self.config, create, results),
         ]
 
-    async def commit(self, packed: list[Packed], end: int) -> int:
+    async def commit(self, packed: list[Packed]) -> int:
         await self.producer.begin_transaction()
         changelog_end = await self.send(packed)
-        # Not while the records are on their way: brokers verify both with the transaction
-        # coordinator, refuse the second of two verifications at a time, and the retry costs more.
-        await self.producer.send_offsets_to_transaction({self.source: end}, self.config.app_id)
         await self.producer.commit_transaction()
         return changelog_end
 
@@ -104,11 +96,10 @@ class Transactional:
 
 
 class AtLeastOnce:
-    """Outputs first, then the state, then the offset, each acknowledged before the next."""
+    """Outputs first, then the state with the offset in it, each acknowledged before the next."""
 
-    def __init__(self, config: ShellConfig, commit_offsets: CommitOffsets) -> None:
+    def __init__(self, config: ShellConfig) -> None:
         self.config = config
-        self.commit_offsets = commit_offsets
         self._producer: AIOKafkaProducer | None = None
         self._opening = asyncio.Lock()
 
@@ -123,7 +114,6 @@ class AtLeastOnce:
             self._producer,
             changes,
             Transactional(self.config, partition, transactional),
-            self.commit_offsets,
         )
 
     async def close(self) -> None:
@@ -148,13 +138,11 @@ class Acknowledged:
         producer: AIOKafkaProducer,
         changes: AIOKafkaProducer,
         transactional: Transactional,
-        commit_offsets: CommitOffsets,
     ) -> None:
         self.config = transactional.config
         self.producer = producer
         self.changes = changes
         self.transactional = transactional
-        self.commit_offsets = commit_offsets
 
     def pack(self, results: Results) -> list[Packed]:
         create = self.producer.create_batch
@@ -163,23 +151,12 @@ class Acknowledged:
             changes = _pack_changes(self.config, self.transactional.producer.create_batch, results)
         return [*_pack_outputs(self.config, create, results), changes]
 
-    async def commit(self, packed: list[Packed], end: int) -> int:
+    async def commit(self, packed: list[Packed]) -> int:
         partition, (*outputs, changes) = self.transactional.partition, packed
         await asyncio.gather(*(_send(self.producer, topic, partition) for topic in outputs))
         if len(changes.batches) > 1:
-            transactional = self.transactional.producer
-            await transactional.begin_transaction()
-            changelog_end = await self.transactional.send([changes])
-            await transactional.commit_transaction()
-        else:
-            changelog_end = await _send(self.changes, changes, partition)
-        await self._commit_offset(end)
-        return changelog_end
-
-    async def _commit_offset(self, end: int) -> None:
-        # Where the group has moved on, the next owner starts from the offset in the state.
-        with suppress(CommitFailedError, IllegalStateError):
-            await self.commit_offsets({self.transactional.source: end})
+            return await self.transactional.commit([changes])
+        return await _send(self.changes, changes, partition)
 
     async def close(self) -> None:
         await asyncio.gather(let_go(self.changes), self.transactional.close())

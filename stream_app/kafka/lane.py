@@ -222,7 +222,6 @@ class Lane:
             },
             headers={self.config.outputs[field]: [header] for field in self.core.measured},
             changes=self.store.take_changes(),
-            end=taken.end,
             timestamp_ms=int(time() * 1000),
         )
         return outputs, self.committer.pack(results)
@@ -230,7 +229,7 @@ class Lane:
     async def _deliver(
         self, taken: Taken, outputs: Any, packed: list[Packed], clock: "Stages", route: Any
     ) -> None:
-        end = await self.committer.commit(packed, taken.end)
+        end = await self.committer.commit(packed)
         self.anchor = Anchor(end, packed[-1].checksum)
         self.delivered += 1
         clock.mark("commit")

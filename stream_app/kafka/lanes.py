@@ -13,6 +13,7 @@ from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from faust.types import TP
 
 from stream_app.kafka.delivery import Committer, Delivery
+from stream_app.kafka.group_offsets import GroupOffsets
 from stream_app.kafka.inbox import Chunk, Inbox
 from stream_app.kafka.lane import Core, Lane, fixed_until
 from stream_app.kafka.observer import Observer, Progress
@@ -65,6 +66,7 @@ class Lanes:
         core: Core,
         partitions: Partitions,
         delivery: Delivery,
+        offsets: GroupOffsets,
         snapshots: Snapshots,
         observer: Observer,
         fail: Callable[[BaseException], None],
@@ -73,6 +75,7 @@ class Lanes:
         self.core = core
         self.partitions = partitions
         self.delivery = delivery
+        self.offsets = offsets
         self.snapshots = snapshots
         self.observer = observer
         self._fail = fail
@@ -83,8 +86,7 @@ class Lanes:
         self._seeking: set[int] = set()
         self._held: set[int] = set()
         self._reader: Reader | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._keepers: list[asyncio.Task[None]] = []
         self._closed = False
 
     async def take_over(self, partitions: Collection[int]) -> None:
@@ -122,8 +124,15 @@ class Lanes:
             )
             self._lanes[partition] = lane
             self._tasks[partition] = asyncio.create_task(self._run(partition, lane))
-        self._watching = self._spawn(self._watch())
-        self._keeping = self._spawn(self.snapshots.keep(dict(self._lanes)))
+        self.offsets.forget()
+        self._keepers = [
+            self._spawn(self._watch()),
+            self._spawn(self.offsets.keep(self._reached)),
+            self._spawn(self.snapshots.keep(dict(self._lanes))),
+        ]
+
+    def _reached(self) -> dict[TP, int]:
+        return {TP(self.config.source, p): lane.committed for p, lane in self._lanes.items()}
 
     async def _run(self, partition: int, lane: Lane) -> None:
         try:
@@ -210,9 +219,8 @@ class Lanes:
 
     async def drain(self) -> None:
         """Stop all lanes once what they have taken is delivered; keep the stores that stay true."""
-        for task in (self._watching, self._keeping):
-            if task is not None:
-                task.cancel()
+        for keeper in self._keepers:
+            keeper.cancel()
         for lane in self._lanes.values():
             lane.stop()
         tasks = [task for task in self._tasks.values() if not task.done()]
@@ -222,6 +230,7 @@ class Lanes:
                 log.warning("A micro-batch was not delivered in time; its next owner repeats it.")
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self.offsets.tell(self._reached())
         for partition, lane in self._lanes.items():
             if not lane.true:
                 self.partitions.forget(partition)

@@ -134,7 +134,7 @@ class BulkRecovery(Recovery):
         for partition, tp in sources.items():
             begins, ends = bounds[tp]
             stated, stored = self.app.partitions.stores[partition].next_offset, committed[tp]
-            if stated and stored not in (None, stated):
+            if stated and (stored or 0) > stated:
                 log.warning(
                     "The state of %s-%d goes up to offset %d, the group's committed offset is %d;"
                     " the state counts.", *tp, stated, stored,

@@ -44,6 +44,7 @@ def test_chunks_cover_the_log_from_where_it_was_set_without_a_hole(
             assert await thread.positions([source]) == {source: 20}
             assert thread.position_of(source) == 20
             assert await thread.log_bounds([source]) == {source: (0, 20)}
+            await thread.commit_offsets({source: 20})
             assert await thread.committed([source]) == {source: 20}
 
     asyncio.run(scenario())

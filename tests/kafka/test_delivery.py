@@ -1,12 +1,11 @@
 """All of a micro-batch or nothing of it; or all of it at least once, in an order that is safe."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import KafkaError
 
 from stream_app.kafka.delivery import (
     Acknowledged,
@@ -46,55 +45,37 @@ def results(shell: ShellConfig, end: int, changes: int = 2, size: int = 10) -> R
         outputs={topic: [(b"k", b"%d" % end)], shell.outputs["anomalies"]: []},
         headers={topic: [("latency", b"{}")]},
         changes=[(b"%d" % number, bytes(size)) for number in range(changes)],
-        end=end,
         timestamp_ms=123,
     )
 
 
-async def until_committed(shell: ShellConfig, expected: int) -> None:
-    """The group's offset, which its coordinator moves when it has the marker."""
-    deadline = asyncio.get_running_loop().time() + 10
-    while await committed(shell) != expected:
-        assert asyncio.get_running_loop().time() < deadline
+async def until_visible(kafka: str, topic: str, expected: list[bytes]) -> None:
+    """A commit is acknowledged before its markers are in every partition."""
+    async with asyncio.timeout(10):
+        while [row.value for row in (await read_all(kafka, topic, 1))[0]] != expected:  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.02)
 
 
-async def committed(shell: ShellConfig) -> int | None:
-    consumer = AIOKafkaConsumer(**shell.client, group_id=shell.app_id, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        offset: int | None = await consumer.committed(TopicPartition(shell.source, 0))
-        return offset
-    finally:
-        await consumer.stop()
-
-
-def test_outputs_changes_and_offset_become_visible_together_or_not_at_all(
+def test_outputs_and_changes_become_visible_together_or_not_at_all(
     kafka: str, topic_prefix: str
 ) -> None:
     async def scenario(shell: ShellConfig) -> None:
         delivery = ExactlyOnce(shell)
         first = await delivery.open(0)
-        changelog_end = await first.commit(first.pack(results(shell, 5)), 5)
+        changelog_end = await first.commit(first.pack(results(shell, 5)))
         assert changelog_end == 2
         # The second is cut off before its end, as a killed process would be.
         assert isinstance(first, Transactional)
         await first.producer.begin_transaction()
         await first.send(first.pack(results(shell, 9)))
-        await first.producer.send_offsets_to_transaction(
-            {TopicPartition(shell.source, 0): 9}, shell.app_id
-        )
         second = await delivery.open(0)
         (prediction,) = (await read_all(kafka, shell.outputs["predictions"], 1))[0]
         assert (prediction.key, prediction.value) == (b"k", b"5")
         assert (prediction.timestamp, prediction.headers) == (123, (("latency", b"{}"),))
         assert len((await read_all(kafka, shell.changelog, 1))[0]) == 2
-        await until_committed(shell, 5)
-        await second.commit(second.pack(results(shell, 9)), 9)
-        await until_committed(shell, 9)
-        assert [r.value for r in (await read_all(kafka, shell.outputs["predictions"], 1))[0]] == [
-            b"5",
-            b"9",
-        ]
+        await second.commit(second.pack(results(shell, 9)))
+        await until_visible(kafka, shell.outputs["predictions"], [b"5", b"9"])
+        assert len((await read_all(kafka, shell.changelog, 1))[0]) == 4
         await asyncio.gather(first.close(), second.close(), delivery.close())
 
     run(kafka, topic_prefix + "a", scenario)
@@ -106,12 +87,7 @@ def test_changes_beyond_one_record_batch_are_still_atomic_at_least_once(
     """Half of a micro-batch's state would apply the other half's events twice after a crash."""
 
     async def scenario(shell: ShellConfig) -> None:
-        offsets: list[int] = []
-
-        async def commit_offsets(given: Mapping[TopicPartition, int]) -> None:
-            offsets.extend(given.values())
-
-        delivery = AtLeastOnce(shell, commit_offsets)
+        delivery = AtLeastOnce(shell)
         committer, other = await asyncio.gather(delivery.open(0), delivery.open(1))
         assert isinstance(committer, Acknowledged)
         assert isinstance(other, Acknowledged)
@@ -121,9 +97,8 @@ def test_changes_beyond_one_record_batch_are_still_atomic_at_least_once(
         assert len(small[-1].batches) == 1
         assert len(large[-1].batches) > 1
         # Behind the marker that fences earlier owners.
-        assert await committer.commit(small, 1) == 3
-        assert await committer.commit(large, 2) == 33
-        assert offsets == [1, 2]
+        assert await committer.commit(small) == 3
+        assert await committer.commit(large) == 33
         rows = (await read_all(kafka, shell.changelog, 1))[0]
         assert [row.offset for row in rows] == list(range(1, 33))
         await asyncio.gather(committer.close(), other.close(), delivery.close())
@@ -141,20 +116,16 @@ def test_a_worker_that_slept_lays_no_old_state_over_its_successors(
     that it wrote now would be what the next restart begins with."""
 
     async def scenario(shell: ShellConfig) -> None:
-        async def commit_offsets(given: Mapping[TopicPartition, int]) -> None: ...
-
-        made = (
-            ExactlyOnce(shell) if delivery == "exactly_once" else AtLeastOnce(shell, commit_offsets)
-        )
+        made = ExactlyOnce(shell) if delivery == "exactly_once" else AtLeastOnce(shell)
         sleeper = await made.open(0)
-        await sleeper.commit(sleeper.pack(results(shell, 1)), 1)
+        await sleeper.commit(sleeper.pack(results(shell, 1)))
         # In one record batch or in several.
         in_hand = sleeper.pack(results(shell, 2, changes, size=BATCH_BYTES // 10))
         successor = await made.open(0)
         for end in range(2, 2 + written):
-            await successor.commit(successor.pack(results(shell, end, size=20)), end)
+            await successor.commit(successor.pack(results(shell, end, size=20)))
         with pytest.raises(KafkaError) as caught:
-            await sleeper.commit(in_hand, 2)
+            await sleeper.commit(in_hand)
         assert is_fenced(caught.value)
         rows = (await read_all(kafka, shell.changelog, 1))[0]
         assert [len(row.value) for row in rows] == [10, 10, *[20, 20] * written]
@@ -163,32 +134,22 @@ def test_a_worker_that_slept_lays_no_old_state_over_its_successors(
     run(kafka, topic_prefix + "a", scenario)
 
 
-def test_at_least_once_acknowledges_outputs_before_state_and_state_before_offset(
-    kafka: str, topic_prefix: str
-) -> None:
+def test_at_least_once_acknowledges_outputs_before_state(kafka: str, topic_prefix: str) -> None:
     """Faust commits offsets while outputs are still on their way, and after they failed."""
 
     async def scenario(shell: ShellConfig) -> None:
-        seen: list[tuple[int, int]] = []
-
-        async def commit_offsets(given: Mapping[TopicPartition, int]) -> None:
-            outputs = (await read_all(kafka, shell.outputs["predictions"], 1))[0]
-            changes = (await read_all(kafka, shell.changelog, 1))[0]
-            seen.append((len(outputs), len(changes)))
-            raise CommitFailedError("the group has moved on")  # and that is no reason to fail
-
-        delivery = AtLeastOnce(shell, commit_offsets)
+        delivery = AtLeastOnce(shell)
         committer = await delivery.open(0)
-        await committer.commit(committer.pack(results(shell, 1)), 1)
-        assert seen == [(1, 2)]
-        # An output that the broker refuses keeps state and offset where they are.
+        await committer.commit(committer.pack(results(shell, 1)))
+        assert len((await read_all(kafka, shell.outputs["predictions"], 1))[0]) == 1
+        assert len((await read_all(kafka, shell.changelog, 1))[0]) == 2
+        # An output that the broker refuses keeps the state, and the offset in it, where it is.
         refused = committer.pack(results(shell, 2))
         refused[0] = refused[0]._replace(topic=topic_prefix + "never-created")
-        sending = asyncio.create_task(committer.commit(refused, 2))
+        sending = asyncio.create_task(committer.commit(refused))
         await asyncio.sleep(1)
         assert not sending.done()
         sending.cancel()
-        assert seen == [(1, 2)]
         assert len((await read_all(kafka, shell.changelog, 1))[0]) == 2
         await asyncio.gather(sending, committer.close(), delivery.close(), return_exceptions=True)
 
@@ -200,18 +161,14 @@ def test_an_output_too_large_for_its_topic_leaves_a_stub_and_does_not_stop_the_r
     kafka: str, topic_prefix: str, delivery: str
 ) -> None:
     async def scenario(shell: ShellConfig) -> None:
-        async def commit_offsets(given: Mapping[TopicPartition, int]) -> None: ...
-
-        made = (
-            ExactlyOnce(shell) if delivery == "exactly_once" else AtLeastOnce(shell, commit_offsets)
-        )
+        made = ExactlyOnce(shell) if delivery == "exactly_once" else AtLeastOnce(shell)
         committer = await made.open(0)
         topic = shell.outputs["predictions"]
         records = [(b"a", b"small"), (b"b", bytes(2_000_000)), (b"c", b"small")]
         given = results(shell, 3)._replace(outputs={topic: records})
         packed = committer.pack(given)
         assert [one.oversized for one in packed] == [1, 0]
-        await committer.commit(packed, 3)
+        await committer.commit(packed)
         async with asyncio.timeout(30):
             # A commit is acknowledged before its markers are in every partition.
             while not (rows := (await read_all(kafka, topic, 1))[0]):  # noqa: ASYNC110 (nobody tells)

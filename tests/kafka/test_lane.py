@@ -41,16 +41,19 @@ class Gate:
 
     def pack(self, results: Results) -> list[Packed]:
         self.packed.append(results)
-        return [Packed("log", [], 0, 0)]
+        _, record = results.changes[-1]
+        assert record is not None
+        # The store's own record says where the next micro-batch starts.
+        return [Packed("log", [], int(record), 0)]
 
-    async def commit(self, packed: list[Packed], end: int) -> int:
+    async def commit(self, packed: list[Packed]) -> int:
         self.at_once += 1
         assert self.at_once == 1, "two transactions of one partition at a time"
         await self.open.wait()
         self.at_once -= 1
         if self.error is not None:
             raise self.error
-        self.ends.append(end)
+        self.ends.append(end := packed[-1].records)
         return 10 * end
 
     async def close(self) -> None: ...

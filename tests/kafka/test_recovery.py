@@ -218,7 +218,7 @@ def test_state_stays_in_memory_through_a_rebalance_unless_somebody_else_wrote(
             await until(lambda: watching.events == 3)
             other = await ExactlyOnce(shell).open(0)
             changes = [(b"uk", b"7"), (PARTITION, b"2")]
-            await other.commit(other.pack(Results({}, {}, changes, 2, 1)), 2)
+            await other.commit(other.pack(Results({}, {}, changes, 1)))
             async with serving(shell, watching=Watching()):
                 await until(lambda: len(watching.recoveries) == 2)
             await until(lambda: len(watching.recoveries) == 3)
