@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from model.engine import open_engine
 from stream_app.commands.topics import ensured
@@ -25,6 +24,7 @@ from stream_app.replay import OUTPUTS, InputRecord, Replay
 from stream_app.settings import Settings, load
 from stream_app.simulate import SimulatorConfig, simulate
 from stream_app.verify import audit
+from tests.chaos.topics import drained
 from tests.core.streams import compact
 
 SEED = 20
@@ -115,25 +115,10 @@ async def killed_in_mid_stream(
                 worker = WorkerProcess(whole_environ, log)
             sent = await sending
         assert sent.total == len(events)
-        await drained(settings, worker)
+        assert not await drained(settings, time.monotonic() + DRAIN_SECONDS)
+        worker.check()
     finally:
         worker.stop()
-
-
-async def drained(settings: Settings, worker: WorkerProcess) -> None:
-    connection, deadline = settings.connection(), time.monotonic() + DRAIN_SECONDS
-    async with reader(connection) as consumer:
-        places = await partitions_of(consumer, settings.topic("events"))
-        ends = {place: whole.end for place, whole in (await extents(consumer, places)).items()}
-    async with opened(AIOKafkaAdminClient(**connection.client()), connection) as admin:
-        while True:
-            worker.check()
-            group = settings.worker.app_id
-            committed = await admin.list_consumer_group_offsets(group, partitions=list(ends))
-            if all(committed[place].offset >= end for place, end in ends.items()):
-                return
-            assert time.monotonic() < deadline, "the worker did not get through its input"
-            await asyncio.sleep(0.2)
 
 
 async def found_in(settings: Settings) -> Found:
