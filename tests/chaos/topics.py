@@ -1,6 +1,7 @@
 """The topics of one run: made, waited for, read whole, deleted."""
 
 import asyncio
+import math
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -31,9 +32,9 @@ class Held(NamedTuple):
     control: list[DumpRecord]
 
 
-async def drained(settings: Settings, deadline: float) -> int:
-    """Wait until the group has committed the end of the input; how many records it lacks at the
-    deadline, on the monotonic clock.
+async def drained(settings: Settings, patience_seconds: float) -> int:
+    """Wait until the group has committed the end of the input, as long as it comes nearer; how many
+    records it lacks when it has not for so long.
     """
     connection, group = settings.connection(), settings.worker.app_id
     async with (
@@ -41,6 +42,7 @@ async def drained(settings: Settings, deadline: float) -> int:
         opened(AIOKafkaConsumer(**connection.client(), group_id=None), connection) as consumer,
     ):
         places = places_of(settings, settings.topic("events"))
+        least, deadline = math.inf, time.monotonic() + patience_seconds
         while True:
             try:
                 ends = await consumer.end_offsets(places)
@@ -48,6 +50,8 @@ async def drained(settings: Settings, deadline: float) -> int:
                 # A partition of which nothing is committed yet is missing, or at -1.
                 done = {p: max(0, committed[p].offset) if p in committed else 0 for p in places}
                 lag = sum(max(0, ends[p] - done[p]) for p in places)
+                if lag < least:
+                    least, deadline = lag, time.monotonic() + patience_seconds
                 if lag == 0 or time.monotonic() > deadline:
                     return lag
             except KafkaError:
