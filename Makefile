@@ -4,6 +4,8 @@ LOCK := sh deploy/install.sh uv pip compile --quiet --universal --generate-hashe
 
 export PATH := $(CACHE)/promtool:$(PATH)
 
+TEST_PROCESSES ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test chaos soak lint format lock bundled clean
 
@@ -21,7 +23,7 @@ demo: setup ## run it all with a click stream and show it live (DEMO_ARGS="--sec
 
 test: lint ## run all linters and tests, those against a real Kafka too (TEST_ARGS="-k window")
 	@sh deploy/promtool.sh "$(CACHE)/promtool"
-	.venv/bin/pytest $(TEST_ARGS)
+	.venv/bin/pytest -n $(TEST_PROCESSES) --dist loadfile $(TEST_ARGS)
 
 chaos: setup-dev ## kill a real cluster and its workers by seed, compare with replay (SEEDS=20 DELIVERY=both)
 	@.venv/bin/python -m tests.chaos.run $(strip \

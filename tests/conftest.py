@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from model.engine import OnnxEngine, open_engine
 from model.served import ScanName
 from tests.tiny_model import tiny_spec, write_tiny_model
 
 pytest_plugins = ["tests.kafka_fixtures"]
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
