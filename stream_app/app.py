@@ -77,6 +77,7 @@ def shell_config(settings: Settings, ground: Ground) -> ShellConfig:
         outputs={name: settings.topic(name) for name in OUTPUTS},
         delivery=worker.delivery,
         max_batch_events=worker.max_batch_events,
+        batch_target_ms=worker.batch_target_ms,
         instance_id=worker.instance_id,
         session_timeout_ms=worker.session_timeout_ms,
         heartbeat_interval_ms=min(3_000, worker.session_timeout_ms // 3),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -29,6 +30,10 @@ from stream_app.metrics_partitions import Clock, Health, PartitionGauges
 from stream_app.metrics_steering import SteeringMetrics
 
 STAGES: tuple[str, ...] = ("wait", *get_args(Stage), "commit")
+PARTS = ("broker_wait", "queue", "batch_wait", "inference", "produce")
+"""Where an event's way from append to commit goes, in its order but for what the core does before
+and after inference, which both is the batch's wait. Together they are the whole of it."""
+
 # A stage that the shell names anew must neither end the worker nor open a series.
 OTHER_STAGE = "other"
 
@@ -103,6 +108,24 @@ class Metrics:
         appended_ms = np.asarray(done.timestamps_ms, np.int64)  # [N]
         known_ms = appended_ms[appended_ms >= 0]  # [N']
         self._latency.cells.observe_each((done.done_ms - known_ms) / 1000)
+        self._attribute(done, appended_ms)
+
+    def _attribute(self, done: Done, appended_ms: npt.NDArray[np.int64]) -> None:
+        """Each event's latency by parts, of the events whose append time is known [N']."""
+        stages, parts = done.stage_seconds, self._parts.series
+        received_ms = np.asarray(done.received_ms, np.float64)  # [N], or none
+        if len(received_ms) != len(appended_ms):
+            return
+        known = appended_ms >= 0  # [N]
+        inference, produce = stages.get("advance", 0.0), stages.get("commit", 0.0)
+        since_taken = sum(seconds for stage, seconds in stages.items() if stage != "wait")
+        taken_ms = done.done_ms - since_taken * 1000
+        parts["broker_wait"].observe_each((received_ms - appended_ms)[known] / 1000)
+        parts["queue"].observe_each((taken_ms - received_ms)[known] / 1000)
+        count = int(np.count_nonzero(known))
+        parts["batch_wait"].observe(since_taken - inference - produce, count)
+        parts["inference"].observe(inference, count)
+        parts["produce"].observe(produce, count)
 
     def progress(self, progress: Progress) -> None:
         self._partitions.reported(progress)
@@ -184,6 +207,14 @@ class Metrics:
             "From the broker's append of an event to the commit of what it caused.",
             LATENCY_BOUNDS_SECONDS,
         )
+        self._parts = BatchHistogram(
+            "clickahead_latency_part_seconds",
+            "From an event's append to its commit, by where the time went; the parts' sum is the"
+            " whole.",
+            LATENCY_BOUNDS_SECONDS,
+            "part",
+            PARTS,
+        )
         self._stages = BatchHistogram(
             "clickahead_stage_seconds",
             "Time of a micro-batch in each stage.",
@@ -201,7 +232,13 @@ class Metrics:
             "How late timers of the event loop run.",
             LOOP_BOUNDS_SECONDS,
         )
-        for histogram in (self._latency, self._stages, self._batch_events, self._loop_lag):
+        for histogram in (
+            self._latency,
+            self._parts,
+            self._stages,
+            self._batch_events,
+            self._loop_lag,
+        ):
             registry.register(histogram)
 
     def _recovery(self, registry: CollectorRegistry) -> None:

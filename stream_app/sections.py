@@ -115,7 +115,8 @@ class TopicsSection(Section):
 class WorkerSection(Section):
     """One worker process. ``app_id`` is the consumer group and the root of transactional ids;
     ``model_dir`` absent means the bundled model; ``models`` is a registry of models that may be
-    promoted while it runs; ``metrics_port`` 0 means any free port;
+    promoted while it runs; ``batch_target_ms`` is how long playing a micro-batch may take, which
+    bounds it behind a backlog; ``metrics_port`` 0 means any free port;
     ``state_dir`` is a folder of this worker's own, from which a restart begins."""
 
     app_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "clickahead"
@@ -124,6 +125,7 @@ class WorkerSection(Section):
     models: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
     max_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 2_048
+    batch_target_ms: Annotated[float, Field(gt=0, le=60_000)] = 100.0
     session_timeout_ms: Annotated[int, Field(ge=6_000, le=1_800_000)] = 45_000
     instance_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] | None = None
     state_dir: Path | None = None

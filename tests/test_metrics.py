@@ -18,7 +18,7 @@ from stream_app.kafka.observer import (
     SnapshotOutcome,
     Snapshotted,
 )
-from stream_app.metrics import STAGES
+from stream_app.metrics import PARTS, STAGES
 from tests.core.streams import CONFIG, event_batch, records
 from tests.watched_worker import Worker
 
@@ -108,6 +108,35 @@ def test_latency_is_from_append_to_commit_and_leaves_out_unknown_times(worker: W
     assert worker.value("event_to_prediction_seconds_count") == 2
     assert worker.value("event_to_prediction_seconds_sum") == pytest.approx(1.1)
     assert worker.value("event_to_prediction_seconds_bucket", le="0.25") == 1
+
+
+@given(
+    waits_ms=st.lists(
+        st.tuples(st.booleans(), st.floats(0, 1e5), st.floats(0, 1e5)), min_size=1, max_size=20
+    ),
+    seconds=st.fixed_dictionaries({stage: st.floats(0, 10) for stage in STAGES}),
+)
+def test_the_parts_of_the_latency_are_the_whole_of_it(
+    waits_ms: list[tuple[bool, float, float]], seconds: dict[str, float]
+) -> None:
+    worker, done_ms = Worker(), 1_700_000_000_000.0
+    work_ms = 1_000 * (sum(seconds.values()) - seconds["wait"])
+    received = [done_ms - work_ms - queued for _, _, queued in waits_ms]
+    appended = [
+        int(at - in_broker) if known else -1
+        for (known, in_broker, _), at in zip(waits_ms, received, strict=True)
+    ]
+    worker.metrics.batch(
+        Done(0, OutputBatch(), appended, done_ms, seconds, 0, received_ms=received)
+    )
+    whole = worker.value("event_to_prediction_seconds_sum")
+    parts = {part: worker.value("latency_part_seconds_sum", part=part) or 0.0 for part in PARTS}
+    assert sum(parts.values()) == pytest.approx(whole, abs=1e-3)
+    known = sum(known for known, _, _ in waits_ms)
+    assert parts["inference"] == pytest.approx(known * seconds["advance"])
+    assert parts["produce"] == pytest.approx(known * seconds["commit"])
+    for part in PARTS:
+        assert worker.value("latency_part_seconds_count", part=part) == known
 
 
 def test_a_stage_that_nobody_knows_opens_no_series(worker: Worker) -> None:

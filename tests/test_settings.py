@@ -48,6 +48,7 @@ GIVEN: dict[str, tuple[str, str]] = {
     "worker.models": ("registry", '"registry"'),
     "worker.partitions": ("16", "16"),
     "worker.max_batch_events": ("256", "256"),
+    "worker.batch_target_ms": ("25", "25.0"),
     "worker.session_timeout_ms": ("10000", "10_000"),
     "worker.instance_id": ("worker-1", '"worker-1"'),
     "worker.state_dir": ("state", '"state"'),

@@ -57,6 +57,7 @@ def share(part: str, whole: str) -> str:
 
 EVENTS = "clickahead_events_total"
 LATENCY = "clickahead_event_to_prediction_seconds"
+PART = "clickahead_latency_part_seconds"
 PREDICTED = rate(EVENTS, outcome="predicted")
 
 NOW = Row(
@@ -102,6 +103,10 @@ TIMING = Row(
         Panel("Event to prediction", "From the broker's append of an event to the commit of its"
               " prediction.", "s",
               [Query(quantile(q, LATENCY), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99, 0.999)]),
+        Panel("Latency by part", "Mean time of an event from its append to its commit: in the"
+              " broker, until its turn, for its batch, in the model, being delivered.", "s",
+              [Query(share(rate(f"{PART}_sum", "part"), rate(f"{PART}_count", "part")),
+                     "{{part}}")], stacked=True),
         Panel("Stages p99", "Time of a micro-batch in each stage; wait is before its turn.",
               "s", [Query(quantile(0.99, "clickahead_stage_seconds", "stage"), "{{stage}}")]),
         Panel("Share of the time by stage", "Seconds of work a second; a worker has one thread, and"

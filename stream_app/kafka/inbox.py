@@ -35,6 +35,7 @@ class Taken(NamedTuple):
     rows: list[Any]
     end: int
     received: float  # of the oldest row
+    arrivals: Sequence[tuple[int, float]] = ()  # successive rows of one poll, and when it returned
 
 
 class Gap(NamedTuple):
@@ -71,19 +72,21 @@ class Inbox:
     def take(self, limit: int) -> Taken | None:
         """The oldest rows, at most ``limit`` of them; None where no row waits."""
         rows: list[Any] = []
-        received = 0.0
+        arrivals: list[tuple[int, float]] = []
         while self._chunks and len(rows) < limit:
             chunk = self._chunks.popleft()
-            received = received or chunk.received
             room = limit - len(rows)
-            rows += chunk.rows[:room]
+            part = chunk.rows[:room]
+            rows += part
+            if part:
+                arrivals.append((len(part), chunk.received))
             if len(chunk.rows) > room:
                 self.expected = rows[-1].offset + 1
                 self._chunks.appendleft(chunk._replace(start=self.expected, rows=chunk.rows[room:]))
             else:
                 self.expected = chunk.end
         self.size -= len(rows)
-        return Taken(rows, self.expected, received) if rows else None
+        return Taken(rows, self.expected, arrivals[0][1], arrivals) if rows else None
 
     def skip_to(self, offset: int) -> None:
         """Give up ``[end, offset)``: the log does not hold it any more."""

@@ -6,18 +6,19 @@ smaller ones wait, and grow.
 """
 
 import asyncio
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter, time
 from typing import Any, Protocol
 
 from stream_app.core.batch import EventBatch
+from stream_app.kafka.batch_limit import BatchLimit
 from stream_app.kafka.delivery import Committer, Results
 from stream_app.kafka.inbox import Chunk, Gap, Inbox, Taken
 from stream_app.kafka.observer import Done, Observer
 from stream_app.kafka.packing import Packed
 from stream_app.kafka.shell_config import ShellConfig
+from stream_app.kafka.stages import Stages
 from stream_app.kafka.store import Anchor
 
 LATENCY = "latency"
@@ -130,6 +131,7 @@ class Lane:
         """Micro-batches that the store has seen, and those of them that are committed."""
         self.committed = inbox.expected
         """Source offset behind what was delivered."""
+        self._limit = BatchLimit(config.max_batch_events, config.batch_target_ms / 1000)
         self._taken = taken
         self._fixed_until = fixed_until
         self._wake = asyncio.Event()
@@ -181,7 +183,7 @@ class Lane:
                 self._delivering.cancel()
 
     async def _next(self) -> Taken | None:
-        limit = self.config.max_batch_events
+        limit = self._limit.events
         while not self._stopping:
             delivering = self._delivering
             if delivering is not None and delivering.done():
@@ -209,11 +211,12 @@ class Lane:
         if delivering is not None:
             await delivering
 
-    def _play(self, taken: Taken, clock: "Stages") -> tuple[Any, list[Packed]]:
+    def _play(self, taken: Taken, clock: Stages) -> tuple[Any, list[Packed]]:
         clock.mark("wait")
         batch = event_batch(self.config.source, self.partition, taken)
         outputs = self.core.play(batch, self.store, clock.mark)
         self.played += 1
+        self._limit.played(len(taken.rows), clock.since_taken)
         header = (LATENCY, clock.header())
         results = Results(
             outputs={
@@ -227,7 +230,7 @@ class Lane:
         return outputs, self.committer.pack(results)
 
     async def _deliver(
-        self, taken: Taken, outputs: Any, packed: list[Packed], clock: "Stages", route: Any
+        self, taken: Taken, outputs: Any, packed: list[Packed], clock: Stages, route: Any
     ) -> None:
         end = await self.committer.commit(packed)
         self.anchor = Anchor(end, packed[-1].checksum)
@@ -244,10 +247,11 @@ class Lane:
                 partition=self.partition,
                 outputs=outputs,
                 timestamps_ms=[row.timestamp for row in taken.rows],
-                done_ms=int(time() * 1000),
+                done_ms=clock.done_ms,
                 stage_seconds=clock.seconds,
                 oversized=sum(topic.oversized for topic in packed),
                 route=route,
+                received_ms=clock.epochs_ms(taken.arrivals),
             )
         )
 
@@ -261,26 +265,6 @@ def fixed_until(config: ShellConfig, expected: int, ends: int) -> int:
     if config.delivery == "exactly_once":
         return 0
     return min(expected + config.max_batch_events, ends)
-
-
-class Stages:
-    """How long each stage of one micro-batch took."""
-
-    def __init__(self, received: float) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = received
-        self._received_ms = int((time() - (perf_counter() - received)) * 1000)
-
-    def mark(self, stage: str) -> None:
-        now = perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-
-    def header(self) -> bytes:
-        """The stages so far: when the oldest event of the batch was received, then microseconds."""
-        stages = {f"{stage}_us": round(seconds * 1e6) for stage, seconds in self.seconds.items()}
-        measured: Mapping[str, int] = {"received_ms": self._received_ms, **stages}
-        return json.dumps(measured, separators=(",", ":")).encode()
 
 
 def event_batch(topic: str, partition: int, taken: Taken) -> EventBatch:

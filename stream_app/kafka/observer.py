@@ -12,10 +12,11 @@ class Done(NamedTuple):
     partition: int
     outputs: Any  # the core's OutputBatch
     timestamps_ms: Sequence[int]  # LogAppendTime of its events, -1 where unknown
-    done_ms: int  # epoch, when the commit was acknowledged
-    stage_seconds: Mapping[str, float]  # queue, the core's stages, pack, commit
+    done_ms: float  # epoch, when the commit was acknowledged
+    stage_seconds: Mapping[str, float]  # wait of the oldest, the core's stages, pack and commit
     oversized: int  # outputs that a stub stands for
     route: Any = None  # what `Steering.in_force` said when it was played
+    received_ms: Sequence[float] = ()  # epoch, when the poll returned that brought each event
 
 
 class Progress(NamedTuple):

@@ -29,6 +29,8 @@ class ShellConfig:
     delivery: Delivery = "exactly_once"
     max_batch_events: int = 2_048
     """A transaction costs what some hundred events cost; under load, batches grow up to here."""
+    batch_target_ms: float = 100.0
+    """How long playing a micro-batch may take: behind a backlog, this bounds its size as well."""
     instance_id: str | None = None
     """Static membership: whoever comes back under this name gets its partitions back at once."""
     session_timeout_ms: int = 45_000

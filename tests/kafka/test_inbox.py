@@ -22,7 +22,8 @@ logs = st.lists(st.booleans(), max_size=60).map(
 
 
 def chunk(log: list[Row], start: int, end: int) -> Chunk:
-    return Chunk("t", 0, start, end, [row for row in log if start <= row.offset < end], 1.0)
+    rows = [row for row in log if start <= row.offset < end]
+    return Chunk("t", 0, start, end, rows, float(end))
 
 
 @given(logs, st.integers(0, 20), st.integers(1, 9), st.integers(0, 2**32))
@@ -52,6 +53,11 @@ def test_chunks_repeated_dropped_and_cut_anywhere_leave_every_row_once(
             assert (found is None) == (waiting == 0)
             if found is not None:
                 assert len(found.rows) == min(limit, waiting)
+                came = [at for rows, at in found.arrivals for _ in range(rows)]
+                assert len(came) == len(found.rows)
+                assert found.received == came[0]
+                # The chunk that a row came in ended behind it, and began no later.
+                assert all(a > r.offset for a, r in zip(came, found.rows, strict=True))
                 assert found.end == inbox.expected > found.rows[-1].offset
                 taken += found.rows
     else:

@@ -11,7 +11,7 @@ import pytest
 from stream_app.core.batch import EventBatch
 from stream_app.kafka.delivery import Results
 from stream_app.kafka.inbox import Chunk, Inbox
-from stream_app.kafka.lane import LATENCY, Core, Lane, Stages, event_batch, fixed_until
+from stream_app.kafka.lane import LATENCY, Core, Lane, event_batch, fixed_until
 from stream_app.kafka.packing import Packed
 from stream_app.kafka.store import Anchor
 from tests.kafka.counting import CORE, CountingStore, config, play
@@ -175,16 +175,6 @@ def test_a_producers_own_clock_vouches_for_nothing() -> None:
     batch = event_batch("t", 3, taken)
     assert (batch.topic, batch.partition, batch.next_offset) == ("t", 3, 2)
     assert batch.timestamps_ms == [7, -1]
-
-
-def test_stages_add_up_to_the_time_that_passed() -> None:
-    clock = Stages(received=0.0)
-    clock.mark("wait")
-    for _ in range(3):
-        clock.mark("decode")
-        clock.mark("decide")
-    assert set(clock.seconds) == {"wait", "decode", "decide"}
-    assert sum(clock.seconds.values()) == pytest.approx(clock._last)
 
 
 class Helm:

@@ -16,7 +16,7 @@ from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
 from stream_app.kafka.lane import Core
 from stream_app.kafka.shell_config import ShellConfig
-from stream_app.metrics import STAGES
+from stream_app.metrics import PARTS, STAGES
 from stream_app.metrics_server import MetricsServer
 from tests.core.streams import CONFIG
 from tests.watched_worker import Worker
@@ -114,3 +114,7 @@ def test_a_worker_on_a_real_kafka_shows_what_it_does(
     for stage in STAGES:
         assert seen[f'clickahead_stage_seconds_count{{stage="{stage}"}}'] == batches, stage
     assert seen['clickahead_stage_seconds_count{stage="other"}'] == 0
+    parts = [seen[f'clickahead_latency_part_seconds_sum{{part="{part}"}}'] for part in PARTS]
+    whole = seen["clickahead_event_to_prediction_seconds_sum"]
+    assert sum(parts) == pytest.approx(whole, abs=1e-6 * (CLICKS + REJECTED))
+    assert all(seconds > 0 for seconds in parts)
