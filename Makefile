@@ -7,7 +7,8 @@ export PATH := $(CACHE)/promtool:$(PATH)
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test chaos soak lint format lock bundled clean
+.PHONY: help setup setup-dev demo test chaos soak bench bench-peers bench-baseline lint format \
+	lock bundled clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +36,15 @@ soak: setup-dev ## two workers for hours: memory, descriptors and answers must s
 	@.venv/bin/python -m tests.chaos.soak $(strip \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)))
 
+bench: setup-dev ## measure against Faust, aiokafka, Quix and a copy loop (BENCH_ARGS="--rounds 3")
+	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.bench.run $(BENCH_ARGS)
+
+bench-peers: setup-dev ## the same, and against Bytewax and Kafka Streams in Java
+	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.bench.run --peers $(BENCH_ARGS)
+
+bench-baseline: setup-dev ## renew what the core may cost before its test fails
+	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.bench.guard --renew
+
 lint: setup-dev ## check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -47,6 +57,8 @@ format: setup-dev ## rewrite the sources in the project's style
 lock: ## renew the lock files (LOCK_ARGS=--upgrade takes newer versions)
 	printf 'uv\nhatchling\neditables\n' | $(LOCK) -o deploy/bootstrap.lock -
 	$(LOCK) -o requirements.lock pyproject.toml
+	{ sed -n 's/^\(numpy\|onnxruntime\|safetensors\)\(==.*\) \\$$/\1\2/p' requirements.lock; \
+		printf 'bytewax[kafka]\norjson\nquixstreams\n'; } | $(LOCK) -o tests/bench/peers/requirements.lock -
 	$(LOCK) -o requirements-dev.lock -c requirements.lock --extra train --extra spark --extra dev pyproject.toml
 
 bundled: setup-dev ## make the bundled model anew: simulate a shop, train on it (seeded; minutes)

@@ -8,7 +8,12 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ["requirements.lock", "requirements-dev.lock", "deploy/bootstrap.lock"]
+LOCKS = [
+    "requirements.lock",
+    "requirements-dev.lock",
+    "deploy/bootstrap.lock",
+    "tests/bench/peers/requirements.lock",
+]
 
 
 def make(*arguments: str) -> str:
@@ -31,7 +36,18 @@ def pins(lock: str) -> set[tuple[str, str]]:
 
 def test_make_alone_tells_what_there_is() -> None:
     targets = {line.split()[0] for line in make().splitlines()}
-    assert {"setup", "demo", "test", "chaos", "soak", "lint", "format", "lock", "clean"} <= targets
+    assert {
+        "setup",
+        "demo",
+        "test",
+        "chaos",
+        "soak",
+        "bench",
+        "lint",
+        "format",
+        "lock",
+        "clean",
+    } <= targets
     assert make() == make("help")
 
 

@@ -1,22 +1,23 @@
 """Who races: ClickAhead in both deliveries, and its peers."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from tests.bench.course import Course
-from tests.bench.race import Entrant, Place, peer
+from tests.bench.race import Entrant, Place, options_of, peer
 
 
 def _plain(place: Place, course: Course) -> dict[str, str]:
     return {}
 
 
-def _worker(place: Place, course: Course) -> list[str]:
+def worker_command(place: Place, course: Course) -> list[str]:
     return [sys.executable, "-m", "stream_app", "worker"]
 
 
-def _worker_environ(place: Place, course: Course, delivery: str) -> dict[str, str]:
+def worker_environ(place: Place, course: Course, delivery: str) -> dict[str, str]:
     return {
         "CLICKAHEAD_KAFKA__BOOTSTRAP_SERVERS": place.kafka,
         "CLICKAHEAD_INPUT__TOPIC": place.topic("events"),
@@ -29,12 +30,11 @@ def _worker_environ(place: Place, course: Course, delivery: str) -> dict[str, st
 
 
 def clickahead(delivery: str) -> Entrant:
-    return Entrant(
-        f"clickahead, {delivery}", 40_000, _worker, partial(_worker_environ, delivery=delivery)
-    )
+    environ = partial(worker_environ, delivery=delivery)
+    return Entrant(f"clickahead, {delivery}", 40_000, worker_command, environ, ready_says="Ready:")
 
 
-OURS = (clickahead("exactly_once"), clickahead("at_least_once"))
+EXACTLY_ONCE, AT_LEAST_ONCE = clickahead("exactly_once"), clickahead("at_least_once")
 NAIVE_FAUST = Entrant("naive faust, torch", 1_500, peer("naive_faust"), _plain)
 PLAIN_AIOKAFKA = Entrant("plain aiokafka, torch", 1_500, peer("plain_aiokafka"), _plain)
 COPY_LOOP = Entrant("copy loop", 100_000, peer("copy_loop"), _plain)
@@ -42,15 +42,17 @@ COPY_LOOP = Entrant("copy loop", 100_000, peer("copy_loop"), _plain)
 
 def with_packages_of(python: Path) -> dict[str, Entrant]:
     """Peers that need packages which ClickAhead does not: their own virtual environment."""
+    flow = partial(peer, "bytewax_flow", python=str(python))
     return {
         "quix": Entrant("quix, onnx", 6_000, peer("quix", python=str(python)), _plain),
-        "bytewax": Entrant(
-            "bytewax, onnx", 10_000, peer("bytewax_flow", "each", python=str(python)), _plain
-        ),
-        "bytewax_batched": Entrant(
-            "bytewax batched, onnx",
-            30_000,
-            peer("bytewax_flow", "batched", python=str(python)),
-            _plain,
-        ),
+        "bytewax": Entrant("bytewax, onnx", 10_000, flow("each"), _plain),
+        "bytewax_batched": Entrant("bytewax batched, onnx", 30_000, flow("batched"), _plain),
     }
+
+
+def kafka_streams(java: Sequence[str]) -> Entrant:
+    """The Java peer; its compiler to machine code is done with it after some thousand events."""
+    return Entrant(
+        "kafka streams, onnx (java)", 10_000,
+        lambda place, course: [*java, *options_of(place, course)], _plain, warm_up=20_000,
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from stream_app.core.events import TOPICS
 from stream_app.kafka.connection import Connection
@@ -28,9 +28,7 @@ from tests.bench.course import Click, Course
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 WARM_UP = 400
-KEPT = 2_000
-"""Predictions that a lap keeps, to be compared with those of others."""
-
+START_SECONDS = 120.0
 STALL_SECONDS = 60.0
 
 
@@ -48,14 +46,23 @@ class Place(NamedTuple):
     def changelog(self) -> str:
         return f"{self.name}-{TABLE}-changelog"
 
+    @property
+    def log(self) -> Path:
+        return self.scratch / "log"
+
 
 class Entrant(NamedTuple):
-    """A program in the race. ``events`` is what it can be asked in a few seconds."""
+    """A program in the race."""
 
     name: str
     events: int
+    """What it can be asked in a few seconds."""
     command: Callable[[Place, Course], list[str]]
     environ: Callable[[Place, Course], dict[str, str]]
+    warm_up: int = WARM_UP
+    """Events before the clock starts: those of a just-in-time compiler are many."""
+    ready_says: str = ""
+    """What its log says once it serves; nothing: it is ready with its first prediction."""
 
 
 class Lap(NamedTuple):
@@ -65,7 +72,9 @@ class Lap(NamedTuple):
     events_per_second: float
     ready_seconds: float
     rss_bytes: int
-    predictions: dict[str, bytes]  # by event key of the first KEPT clicks, as they came
+    topic: str
+    predictions: dict[str, bytes]  # by event id
+    anomalies: dict[int, list[bytes]]  # by partition, in their order
 
 
 def run_lap(entrant: Entrant, course: Course, kafka: str) -> Lap:
@@ -77,8 +86,10 @@ def run_lap(entrant: Entrant, course: Course, kafka: str) -> Lap:
 
 
 async def _lap(entrant: Entrant, course: Course, place: Place) -> Lap:
-    await _make_topics(place)
-    clicks = course.clicks[: WARM_UP + entrant.events]
+    await make_topics(place)
+    if len(course.clicks) < entrant.warm_up + entrant.events:
+        raise RuntimeError(f"{entrant.name} wants more clicks than the course has")
+    clicks = course.clicks[: entrant.warm_up + entrant.events]
     reader = AIOKafkaConsumer(
         place.topic("predictions"),
         bootstrap_servers=place.kafka,
@@ -86,43 +97,43 @@ async def _lap(entrant: Entrant, course: Course, place: Place) -> Lap:
         isolation_level="read_committed",
     )
     await reader.start()
-    started = time.monotonic()
     try:
-        with _running(
+        with running(
             entrant.command(place, course), entrant.environ(place, course), place
         ) as child:
-            await _produce(place, clicks[:WARM_UP])
-            kept = await _read(reader, child, WARM_UP, place)
-            ready = time.monotonic() - started
+            started = time.monotonic()
+            if entrant.ready_says:
+                await until_it_says(entrant.ready_says, child, place)
+                ready = time.monotonic() - started
+            await produce(place, clicks[: entrant.warm_up])
+            found = await _read(reader, child, 1, place, START_SECONDS)
+            if not entrant.ready_says:
+                ready = time.monotonic() - started
+            found += await _read(reader, child, entrant.warm_up - len(found), place)
             # Everybody meets the same backlog, at saturation from the first event on.
             child.send_signal(signal.SIGSTOP)
-            await _produce(place, clicks[WARM_UP:])
+            await produce(place, clicks[entrant.warm_up :])
             cpu, wall = cpu_seconds(child.pid), time.monotonic()
             child.send_signal(signal.SIGCONT)
-            kept += await _read(reader, child, entrant.events, place)
+            found += await _read(reader, child, len(clicks) - len(found), place)
             cpu, wall = cpu_seconds(child.pid) - cpu, time.monotonic() - wall
             rss = rss_bytes(child.pid)
     finally:
         await reader.stop()
     return Lap(
-        entrant.name,
-        entrant.events,
-        cpu / entrant.events * 1e6,
-        entrant.events / wall,
-        ready,
-        rss,
-        dict(kept[:KEPT]),
-    )
+        entrant.name, entrant.events, cpu / entrant.events * 1e6, entrant.events / wall, ready, rss,
+        place.topic("events"), dict(found), await read_all(place, "anomalies"),
+    )  # fmt: skip
 
 
-async def _make_topics(place: Place) -> None:
+async def make_topics(place: Place) -> None:
     names = {role: place.topic(role) for role in TOPICS}
     await ensure_topics(
         Connection(bootstrap_servers=(place.kafka,)), names, place.changelog, PARTITIONS
     )
 
 
-async def _produce(place: Place, clicks: Sequence[Click]) -> None:
+async def produce(place: Place, clicks: Sequence[Click]) -> None:
     producer = AIOKafkaProducer(
         bootstrap_servers=place.kafka, linger_ms=5, max_batch_size=1 << 18, acks="all"
     )
@@ -133,36 +144,70 @@ async def _produce(place: Place, clicks: Sequence[Click]) -> None:
 
 
 async def _read(
-    reader: AIOKafkaConsumer, child: "subprocess.Popen[bytes]", count: int, place: Place
+    reader: AIOKafkaConsumer,
+    child: "subprocess.Popen[bytes]",
+    count: int,
+    place: Place,
+    stall_seconds: float = STALL_SECONDS,
 ) -> list[tuple[str, bytes]]:
-    """The next ``count`` predictions, named by their key and how many of it came before."""
+    """The next ``count`` predictions or more, with their event ids."""
     found: list[tuple[str, bytes]] = []
     last = time.monotonic()
     while len(found) < count:
         batches = await reader.getmany(timeout_ms=200, max_records=5_000)
         for records in batches.values():
-            found += [(_event_id(record.value), record.value) for record in records]
+            found += [(event_id(record.value), record.value) for record in records]
             last = time.monotonic()
-        if child.poll() is not None or time.monotonic() - last > STALL_SECONDS:
+        if child.poll() is not None or time.monotonic() - last > stall_seconds:
             raise RuntimeError(
                 f"{len(found)} of {count} predictions came, then none; exit code {child.poll()}."
-                f" The end of its log:\n{(place.scratch / 'log').read_text()[-3000:]}"
+                f" The end of its log:\n{place.log.read_text()[-3000:]}"
             )
     return found
 
 
-def _event_id(value: bytes) -> str:
+async def read_all(place: Place, role: str) -> dict[int, list[bytes]]:
+    """All that a topic holds, by partition."""
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=place.kafka, group_id=None, auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )  # fmt: skip
+    await reader.start()
+    try:
+        tps = [TopicPartition(place.topic(role), number) for number in range(PARTITIONS)]
+        reader.assign(tps)
+        found: dict[int, list[bytes]] = {tp.partition: [] for tp in tps}
+        for tp, end in (await reader.end_offsets(tps)).items():
+            while await reader.position(tp) < end:
+                for records in (await reader.getmany(tp, timeout_ms=200)).values():
+                    found[tp.partition] += [record.value for record in records]
+        return found
+    finally:
+        await reader.stop()
+
+
+def event_id(value: bytes) -> str:
     """All entrants write it first, or nearly so; decoding 150,000 predictions takes longer."""
     start = value.index(b'"event_id":') + len(b'"event_id":')
     start = value.index(b'"', start) + 1
     return value[start : value.index(b'"', start)].decode()
 
 
+async def until_it_says(text: str, child: "subprocess.Popen[bytes]", place: Place) -> None:
+    """Raises RuntimeError where the program ends first, or takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while text not in place.log.read_text():
+        if child.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"it never said {text!r}:\n{place.log.read_text()[-3000:]}")
+        await asyncio.sleep(0.01)
+
+
 @contextmanager
-def _running(
+def running(
     command: Sequence[str], environ: Mapping[str, str], place: Place
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    with (place.scratch / "log").open("wb") as log:
+    """The program as a process of its own, its log in the place's scratch; killed at the end."""
+    with place.log.open("wb") as log:
         child = subprocess.Popen(  # noqa: S603
             list(command),
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environ},
@@ -189,23 +234,28 @@ def rss_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def options_of(place: Place, course: Course) -> list[str]:
+    """What every peer is told, see ``peers/arguments.py``."""
+    given = {
+        "kafka": place.kafka,
+        "source": place.topic("events"),
+        "target": place.topic("predictions"),
+        "state": place.changelog,
+        "model": str(course.plain_model),
+        "group": place.name,
+        "scratch": str(place.scratch / "store"),
+        "partitions": str(PARTITIONS),
+    }
+    return [part for name, value in given.items() for part in (f"--{name}", value)]
+
+
 def peer(
     module: str, *words: str, python: str = sys.executable
 ) -> Callable[[Place, Course], list[str]]:
     """The command line of a program in ``tests/bench/peers``."""
 
     def command(place: Place, course: Course) -> list[str]:
-        given = {
-            "kafka": place.kafka,
-            "source": place.topic("events"),
-            "target": place.topic("predictions"),
-            "state": place.changelog,
-            "model": str(course.model),
-            "group": place.name,
-            "scratch": str(place.scratch / "store"),
-            "partitions": str(PARTITIONS),
-        }
-        options = [part for name, value in given.items() for part in (f"--{name}", value)]
+        options = options_of(place, course)
         return [python, "-m", f"tests.bench.peers.{module}", *words, *options]
 
     return command

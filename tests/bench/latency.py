@@ -1,0 +1,207 @@
+"""How long a click takes to its prediction: at a trickle, at half of the peak, and after a burst.
+
+A click's time is that of the schedule, so that a sender or worker who pauses is not excused. Beside
+it, on the same schedule and through the same producer and consumer, a raw round trip through one
+topic.
+"""
+
+import asyncio
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from stream_app.partitioning import partition_of
+from tests.bench.course import Click, Course
+from tests.bench.entrants import worker_command, worker_environ
+from tests.bench.figures import Figure, ratios
+from tests.bench.race import PARTITIONS, Place, event_id, make_topics, running, until_it_says
+
+TRICKLE = 200.0  # clicks a second
+SECONDS, WARM_SECONDS = 4.0, 1.0
+TICK_SECONDS = 0.005
+BURST_SECONDS, AFTER_SECONDS, BURST = 5.0, 5.0, 10.0
+TARGET_SECONDS = 0.25
+"""The objective of the latency alerts."""
+
+DRAIN_SECONDS = 60.0
+WAYS = ("raw", "at_least_once", "exactly_once")
+
+
+class Leg(NamedTuple):
+    """So many clicks a second for so long."""
+
+    rate: float
+    seconds: float
+
+
+class Taken(NamedTuple):
+    """When a click was due and when its prediction was there, in seconds from the start."""
+
+    due: float
+    done: float
+
+
+async def timed(
+    place: Place, clicks: Iterator[Click], legs: Sequence[Leg], role: str
+) -> list[Taken]:
+    """Send the next clicks as the legs say and read what comes of them in the topic of ``role``."""
+    due: dict[str, float] = {}
+    found: list[Taken] = []
+    whole = sum(leg.seconds for leg in legs)
+    async with _reader(place, role) as reader, asyncio.timeout(whole + DRAIN_SECONDS):
+        started = time.perf_counter()
+        sending = asyncio.create_task(_send(place, clicks, legs, due, started))
+        while not sending.done() or len(found) < len(due):
+            chunks = await reader.getmany(timeout_ms=100)
+            now = time.perf_counter() - started
+            for rows in chunks.values():
+                found += [Taken(due[event_id(row.value)], now) for row in rows]
+        await sending
+    return found
+
+
+@asynccontextmanager
+async def _reader(place: Place, role: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A reader of what is committed from now on."""
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=place.kafka, group_id=None, isolation_level="read_committed",
+        # A partition whose records wait here is not in the fetch that is on its way.
+        fetch_max_wait_ms=5,
+    )  # fmt: skip
+    await reader.start()
+    tps = [TopicPartition(place.topic(role), number) for number in range(PARTITIONS)]
+    reader.assign(tps)
+    await reader.seek_to_end(*tps)
+    try:
+        yield reader
+    finally:
+        await reader.stop()
+
+
+async def _send(
+    place: Place,
+    clicks: Iterator[Click],
+    legs: Sequence[Leg],
+    due: dict[str, float],
+    started: float,
+) -> None:
+    """Each tick's clicks as one batch a partition; notes in ``due`` when each was due."""
+    producer = AIOKafkaProducer(bootstrap_servers=place.kafka, max_batch_size=900_000)
+    await producer.start()
+    sending: set[asyncio.Future[Any]] = set()
+    begun = 0.0
+    for leg in legs:
+        sent, ticks = 0, round(leg.seconds / TICK_SECONDS)
+        for tick in range(1, ticks + 1):
+            at = begun + tick * TICK_SECONDS
+            await asyncio.sleep(max(0.0, started + at - time.perf_counter()))
+            batches: dict[int, Any] = {}
+            while sent < int(tick * TICK_SECONDS * leg.rate):
+                sent += 1
+                key, value = next(clicks)
+                due[event_id(value)] = begun + sent / leg.rate
+                partition = partition_of(key, PARTITIONS)
+                batch = batches.setdefault(partition, producer.create_batch())
+                batch.append(timestamp=None, key=key, value=value)
+            for partition, batch in batches.items():
+                sending.add(
+                    await producer.send_batch(batch, place.topic("events"), partition=partition)
+                )
+        begun += leg.seconds
+    await asyncio.gather(*sending)
+    await producer.stop()
+
+
+def percentiles_ms(taken: Iterable[Taken], from_seconds: float = WARM_SECONDS) -> dict[str, float]:
+    """p50 and p99 of what was due after the warm-up."""
+    late = [one.done - one.due for one in taken if one.due >= from_seconds]
+    p50, p99 = np.percentile(late, (50, 99)) * 1_000
+    return {"p50": float(p50), "p99": float(p99)}
+
+
+def seconds_to_recover(taken: Iterable[Taken], ended: float) -> float:
+    """From a burst's end until nobody waits longer than the target any more."""
+    late = [one.done for one in taken if one.done - one.due > TARGET_SECONDS]
+    return max(0.0, max(late, default=0.0) - ended)
+
+
+@asynccontextmanager
+async def _serving(kafka: str, course: Course, way: str) -> AsyncIterator[Place]:
+    """A worker that is ready; for the raw way none."""
+    with tempfile.TemporaryDirectory(prefix="clickahead-bench-") as scratch:
+        place = Place(kafka, f"bench-{uuid.uuid4().hex[:8]}", Path(scratch))
+        await make_topics(place)
+        if way == "raw":
+            yield place
+            return
+        environ = worker_environ(place, course, way)
+        with running(worker_command(place, course), environ, place) as child:
+            await until_it_says("Ready:", child, place)
+            yield place
+
+
+async def steady(
+    kafka: str, course: Course, way: str, rates: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """Percentiles by the name of the rate, one after the other."""
+    role, clicks, found = "events" if way == "raw" else "predictions", iter(course.clicks), {}
+    async with _serving(kafka, course, way) as place:
+        for name, rate in rates.items():
+            legs = [Leg(rate, WARM_SECONDS + SECONDS)]
+            found[name] = percentiles_ms(await timed(place, clicks, legs, role))
+    return found
+
+
+async def burst(kafka: str, course: Course, way: str, peak: float) -> float:
+    """Seconds to recover from ten times the rate before, which is about the peak."""
+    usual = peak / BURST
+    legs = [Leg(usual, WARM_SECONDS + 1), Leg(peak, BURST_SECONDS), Leg(usual, AFTER_SECONDS)]
+    async with _serving(kafka, course, way) as place:
+        taken = await timed(place, iter(course.clicks), legs, "predictions")
+    return seconds_to_recover(taken, legs[0].seconds + legs[1].seconds)
+
+
+def latency_figures(
+    kafka: str, course: Course, peak: float, rounds: int, tell: Callable[[str], None]
+) -> Iterator[Figure]:
+    """``peak`` in clicks a second; as many as the course has clicks for are asked at most."""
+    whole = SECONDS + WARM_SECONDS
+    half = min(peak / 2, len(course.clicks) / whole - TRICKLE)
+    high = min(peak, len(course.clicks) / (BURST_SECONDS + AFTER_SECONDS))
+    rates = {"200": TRICKLE, "half": half}
+    rounds_of: dict[tuple[str, str, str], list[float]] = {}
+    recovered: dict[str, list[float]] = {way: [] for way in WAYS[1:]}
+    for number in range(rounds):
+        for way in sorted(WAYS, reverse=bool(number % 2)):
+            tell(f"latency, round {number + 1} of {rounds}: {way}")
+            for name, found in asyncio.run(steady(kafka, course, way, rates)).items():
+                for quantile, ms in found.items():
+                    rounds_of.setdefault((way, name, quantile), []).append(ms)
+            if way != "raw":
+                recovered[way].append(asyncio.run(burst(kafka, course, way, high)))
+    worst: list[Figure] = []
+    for way, suffix in zip(WAYS[1:], ("", "_exactly_once"), strict=True):
+        for name, rate in rates.items():
+            over = ratios(
+                f"p99_ratio_{name}{suffix}",
+                f"p99 at {rate:.0f}/s over a raw round trip's, {way}",
+                rounds_of[way, name, "p99"],
+                rounds_of["raw", name, "p99"],
+            )
+            yield over
+            worst += [] if suffix else [over]
+        key = f"burst_seconds{suffix}"
+        what = f"seconds from a 10x burst's end ({high:.0f}/s) to p99 in target, {way}"
+        yield Figure(key, what, recovered[way])
+    worse = max(worst, key=lambda figure: figure.value)
+    yield worse._replace(key="p99_ratio")
+    for (way, name, quantile), values in rounds_of.items():
+        what = f"{quantile} at {rates[name]:.0f}/s in ms, {way}"
+        yield Figure(f"{quantile}_ms_{name}_{way}", what, values)
