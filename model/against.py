@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +23,7 @@ from model.blend import Blend, BlendConfig, examples_of, fit_blend
 from model.bootstrap import interval, recall_of, reciprocal_of
 from model.candidates import Member, fame, member_scores
 from model.config import TrainConfig
-from model.data import data_hash, stretch_of, targets_of
+from model.data import NONE, data_hash, stretch_of, targets_of
 from model.ensembles import average, fused
 from model.evaluate import EvaluationError
 from model.head_metrics import action_metrics
@@ -57,24 +58,32 @@ def compare_all(
     protocol: Protocol = "session",
     *,
     filter_seen: bool = False,
+    among: npt.NDArray[np.bool_] | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """``prepare`` and ``compare``.
 
-    A model that was trained without each user's last item is measured on just these, in the log
-    it was trained on: the others then learn from the same part of it. No tail is left there to fit
-    a blend on, so the ensembles that learn nothing stand in its place.
+    What was held out of ``train_log`` when the model was trained is kept from the others, too. A
+    model that was trained without each user's last item is measured on just these, in the log it
+    was trained on: no tail is left there to fit a blend on, so the ensembles that learn nothing
+    stand in its place. ``among`` [N] are the events of ``test_log`` that are asked for.
     """
     saved = checkpoint.load(directory)
     settings = msgspec.convert(saved.manifest.config, TrainConfig)
-    if settings.leave_one_out and train_log is test_log:
-        early, _ = held_back(train_log, saved.spec, settings)
-        return compare(
-            directory, early, test_log, None, protocol, filter_seen=filter_seen, console=console
-        )
-    prepared = prepare(directory, train_log, console=console)
+    learned, prepared = train_log, None
+    if settings.holds_out:
+        learned, _ = held_back(train_log, saved.spec, settings)
+    if not (settings.leave_one_out and train_log is test_log):
+        prepared = prepare(directory, train_log, console=console)
     return compare(
-        directory, train_log, test_log, prepared, protocol, filter_seen=filter_seen, console=console
+        directory,
+        learned,
+        test_log,
+        prepared,
+        protocol,
+        filter_seen=filter_seen,
+        among=among,
+        console=console,
     )
 
 
@@ -136,6 +145,7 @@ def compare(
     protocol: Protocol = "session",
     *,
     filter_seen: bool = False,
+    among: npt.NDArray[np.bool_] | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Metrics of all members, of their ensembles and of the blend on ``test_log``.
@@ -148,14 +158,15 @@ def compare(
     """
     saved = checkpoint.load(directory)
     spec, tell = saved.spec, _teller(console)
-    questions = questions_of(test_log, spec, protocol)
+    questions = questions_of(test_log, spec, protocol, among)
     net = Member(NET, _recommender(saved), "logits")
     neighbours = NeighbourConfig() if prepared is None else prepared.neighbours
     members = (net, *fit_members(train_log, spec, neighbours, told=tell))
     leader = FUSION if prepared is None else BLEND
     ranks = _all_ranks(members, prepared, train_log, test_log, spec, questions, filter_seen, tell)
     session = stretch_of(test_log.session_start, test_log.events)[questions.event]
-    split = recognised(train_log, spec, len(questions.event))
+    by_session = protocol == "session"
+    split = recognised(train_log.events, spec.item_count, len(questions.event))
     return {
         "n": len(questions.event),
         "protocol": protocol,
@@ -171,13 +182,19 @@ def compare(
         "blend": None if prepared is None else prepared.fitted.method,
         "neighbours": msgspec.to_builtins(neighbours),
         "published": None if split is None else msgspec.to_builtins(split),
-        "actions": _action_rivals(train_log, test_log, spec) if protocol == "session" else {},
+        "actions": _action_rivals(train_log, test_log, spec, among) if by_session else {},
     }
 
 
-def _action_rivals(train_log: EventLog, test_log: EventLog, spec: ModelSpec) -> dict[str, Any]:
+def _action_rivals(
+    train_log: EventLog,
+    test_log: EventLog,
+    spec: ModelSpec,
+    among: npt.NDArray[np.bool_] | None,
+) -> dict[str, Any]:
     """How well the next action is foretold without a net, by the name of the rival."""
     target = targets_of(test_log, spec).action
+    target = target if among is None else np.where(among, target, np.int32(NONE))
     rivals = {"Markov, two actions": markov_logits, "boosted trees": boosted_logits}
     return {
         name: action_metrics(rival(train_log, test_log, spec), target)
@@ -227,16 +244,18 @@ def _all_ranks(
 def _probe(
     directory: Path, log: EventLog, saved: checkpoint.Checkpoint, console: Console | None
 ) -> tuple[NetRecommender, TrainConfig]:
-    """The model's sibling that has not seen a part of the training log, and its settings."""
+    """The model's sibling that has not seen a part of the training log, or the model itself where
+    it has not, and its settings."""
+    own = msgspec.convert(saved.manifest.config, TrainConfig)
+    if own.holds_out:
+        return _recommender(saved), own
     chosen = directory / checkpoint.CHOSEN
     if (chosen / checkpoint.MANIFEST_FILE).exists():
         sibling = checkpoint.load(chosen)
         if sibling.manifest.data_hash == saved.manifest.data_hash:
             settings = msgspec.convert(sibling.manifest.config, TrainConfig)
             return _recommender(sibling), settings
-    settings = msgspec.structs.replace(
-        msgspec.convert(saved.manifest.config, TrainConfig), held_out=_HELD_OUT, refit=False
-    )
+    settings = msgspec.structs.replace(own, held_out=_HELD_OUT, refit=False)
     train(log, saved.spec, saved.items, settings, chosen, console=console)
     return _recommender(checkpoint.load(chosen)), settings
 

@@ -5,9 +5,6 @@ What has the counts of a published split is that split; a file's name says nothi
 
 import msgspec
 
-from model.log import EventLog
-from model.spec import ModelSpec
-
 
 class Anchor(msgspec.Struct, frozen=True):
     """A published result: the system, its metrics, and where it stands."""
@@ -80,7 +77,8 @@ SPLITS = (
 )
 
 
-def recognised(train: EventLog, spec: ModelSpec, questions: int) -> KnownSplit | None:
-    """The published split that has these counts, if any."""
-    counts = (train.events, spec.item_count, questions)
+def recognised(events: int, items: int, questions: int) -> KnownSplit | None:
+    """The published split that has these counts of training events, training items and questions,
+    if any."""
+    counts = (events, items, questions)
     return next((s for s in SPLITS if (s.events, s.items, s.questions) == counts), None)

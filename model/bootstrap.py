@@ -51,3 +51,10 @@ def interval(
     edge = (1 - _LEVEL) / 2
     low, high = np.quantile(np.concatenate(means), (edge, 1 - edge))
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def intervals_of(ranks: Longs, clusters: Longs) -> dict[str, dict[str, float]]:
+    """Recall@20 and MRR@20 of ranks [M] with their intervals over the clusters [M]."""
+    rng = np.random.default_rng(0)
+    values = {"recall@20": recall_of(ranks, 20), "mrr@20": reciprocal_of(ranks, 20)}
+    return {name: interval(value, clusters, rng)._asdict() for name, value in values.items()}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
@@ -11,17 +12,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from model import baselines, checkpoint
+from model.anchors import recognised
 from model.architectures import build_net
 from model.baselines import Baselines, Ranker
-from model.bootstrap import interval, recall_of, reciprocal_of
+from model.bootstrap import intervals_of
 from model.breadth import breadth
 from model.data import INTENTS, check_log, data_hash, stretch_of, targets_of
 from model.head_metrics import action_metrics, intent_metrics
+from model.lineage import was_chosen
 from model.log import EventLog, Longs
+from model.predicted_actual import by_class, by_item
 from model.questions import PROTOCOLS, Protocol, Questions, questions_of, seen_before
 from model.ranking import CUTS, metrics_of
 from model.reliability import reliability
-from model.scoring import answer
+from model.scoring import Answers, answer
 from model.slices import sliced, slices_of
 from model.spec import ModelSpec
 
@@ -48,9 +52,11 @@ def evaluate(
     ``unknown_target_share``, the share of targets that training has not seen: misses; ``action``,
     ``cart`` and ``purchase`` for the heads; ``interval``, the 95 % bootstrap intervals of Recall@20
     and MRR@20 over sessions; ``slices`` by kind of question; ``breadth``, coverage and popularity
-    bias; ``item_calibration`` of the best item's probability. ``filter_seen`` takes the user's
-    earlier items out of every ranking. ``among`` [N] marks the events that are asked for, where
-    the others only lead up to them. Raises EvaluationError, DataError, CheckpointError.
+    bias; ``item_calibration`` of the best item's probability; ``predicted_actual``, numbers of
+    items, actions and gaps; ``published`` where the data set is known by its counts.
+    ``filter_seen`` takes the user's earlier items out of every ranking. ``among`` [N] marks the
+    events that are asked for, where the others only lead up to them. Raises EvaluationError,
+    DataError, CheckpointError.
     """
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
@@ -86,30 +92,59 @@ def evaluate(
         popular, markov = _baseline_ranks(
             log, spec, questions, counts, filter_seen, lambda: shown.advance(count)
         )
-    targets = targets_of(log, spec)
     result: dict[str, Any] = dict(metrics_of(answers.ranks))
     result["protocol"], result["filter_seen"] = protocol, filter_seen
-    result["unknown_target_share"] = float((questions.target >= spec.item_count).mean())
-    result["interval"] = _intervals(answers.ranks, log, questions)
-    kinds = slices_of(log, spec, questions, counts.popularity)
-    result["slices"] = sliced(answers.ranks, kinds)
-    result["breadth"] = breadth(answers.shown, counts.popularity, questions.target)
-    result["item_calibration"] = reliability(answers.best_share, answers.ranks == 1)
-    result["actions"] = list(spec.actions)
-    result["action"] = action_metrics(answers.action_logits, targets.action[after])
-    for column, name in enumerate(INTENTS):
-        result[name] = intent_metrics(
-            answers.intent_logits[:, column], targets.intent[after, column]
-        )
+    result |= _items(answers, log, spec, questions, counts)
+    result |= _heads(answers, log, spec, after)
+    result["predicted_actual"]["items"] = by_item(answers.expected, questions.target)
+    learned = saved.manifest.metrics.get("events", 0)
+    split = recognised(learned, spec.item_count, len(questions.event))
+    result["published"] = None if split is None else msgspec.to_builtins(split)
     result["baselines"] = {"popular": metrics_of(popular), "markov": metrics_of(markov)}
     return result
 
 
+def _items(
+    answers: Answers, log: EventLog, spec: ModelSpec, questions: Questions, counts: Baselines
+) -> dict[str, Any]:
+    """What ``evaluate`` says of the ranked items beside the ranks' metrics."""
+    session = stretch_of(log.session_start, log.events)[questions.event]
+    kinds = slices_of(log, spec, questions, counts.popularity)
+    return {
+        "unknown_target_share": float((questions.target >= spec.item_count).mean()),
+        "interval": intervals_of(answers.ranks, session),
+        "slices": sliced(answers.ranks, kinds, session),
+        "breadth": breadth(answers.shown, counts.popularity, questions.target),
+        "item_calibration": reliability(answers.best_share, answers.ranks == 1),
+    }
+
+
+def _heads(answers: Answers, log: EventLog, spec: ModelSpec, after: Longs) -> dict[str, Any]:
+    """What ``evaluate`` says of the heads, asked after the events ``after`` [P]."""
+    targets = targets_of(log, spec)
+    result: dict[str, Any] = {
+        "actions": list(spec.actions),
+        "action": action_metrics(answers.action_logits, targets.action[after]),
+        "gap_edges_ms": list(spec.gap_edges_ms),
+        "predicted_actual": {
+            "actions": by_class(answers.action_logits, targets.action[after]),
+            "gaps": by_class(answers.gap_logits, targets.gap[after]),
+        },
+    }
+    for column, name in enumerate(INTENTS):
+        result[name] = intent_metrics(
+            answers.intent_logits[:, column], targets.intent[after, column]
+        )
+    return result
+
+
 class Unseen(NamedTuple):
-    """Which folder to measure, and a sentence where there is something to say on it."""
+    """Which folder to measure, a sentence where there is something to say on it, and whether the
+    model has learned the rest of the very log it is asked about."""
 
     model: Path
     notice: str = ""
+    knows_rest: bool = False
 
 
 def unseen_by(directory: Path, log: EventLog, protocol: Protocol) -> Unseen:
@@ -118,23 +153,40 @@ def unseen_by(directory: Path, log: EventLog, protocol: Protocol) -> Unseen:
     Under leave-one-out a single file is both: where the folder's model was trained on exactly this
     log, the one beside it that was trained without each user's last item is measured instead.
     """
-    saved = checkpoint.load(directory)
-    if data_hash(log, saved.items) != saved.manifest.data_hash:
+    loaded = checkpoint.load(directory)
+    saved = loaded.manifest
+    if data_hash(log, loaded.items) != saved.data_hash:
         return Unseen(directory)
     chosen = directory / checkpoint.CHOSEN
-    if protocol == "leave-one-out" and (chosen / checkpoint.MANIFEST_FILE).exists():
-        probe = checkpoint.load(chosen).manifest
-        if probe.config.get("leave_one_out") and probe.data_hash == saved.manifest.data_hash:
-            return Unseen(
-                chosen,
-                "the model was trained on this file; measured is the one beside it that was "
-                f"trained in the same way without each user's last item ({chosen})",
-            )
+    for folder in (directory, chosen):
+        if protocol != "leave-one-out" or not (folder / checkpoint.MANIFEST_FILE).exists():
+            continue
+        probe = checkpoint.load(folder).manifest
+        if probe.config.get("leave_one_out") and probe.data_hash == saved.data_hash:
+            beside = None if folder == directory else folder
+            return Unseen(folder, _of_last_items(probe, beside), knows_rest=True)
     return Unseen(
         directory,
         "the model was trained on this very file, so the figures say what it remembers, not how "
         "well it predicts; give a later file",
     )
+
+
+def _of_last_items(probe: checkpoint.Manifest, beside: Path | None) -> str:
+    """What there is to say on a model of this file that was kept from each user's last item."""
+    texts = []
+    if beside is not None:
+        texts.append(
+            "the model was trained on this file; measured is the one beside it that was "
+            f"trained in the same way without each user's last item ({beside})"
+        )
+    if was_chosen(probe):
+        texts.append(
+            "each user's last item has chosen among its epochs, so the figures flatter it; train "
+            "with --set patience=0, or on a folder that `clickahead prepare` made: there each "
+            "user's second last item chooses"
+        )
+    return "; ".join(texts)
 
 
 def table(result: dict[str, Any]) -> Table:
@@ -152,13 +204,6 @@ def table(result: dict[str, Any]) -> Table:
             name = f"{metric}@{cut}"
             shown.add_row(name, *(f"{values[name]:.4f}" for values in columns.values()))
     return shown
-
-
-def _intervals(ranks: Longs, log: EventLog, questions: Questions) -> dict[str, Any]:
-    session = stretch_of(log.session_start, log.events)[questions.event]
-    rng = np.random.default_rng(0)
-    values = {"recall@20": recall_of(ranks, 20), "mrr@20": reciprocal_of(ranks, 20)}
-    return {name: interval(value, session, rng)._asdict() for name, value in values.items()}
 
 
 def _baseline_ranks(

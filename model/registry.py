@@ -89,6 +89,16 @@ class Registry:
                 return entry
         raise RegistryError(self._unknown(version))
 
+    def descent(self, version: str) -> tuple[str, ...]:
+        """The version's parent, the parent's, and so on: nearest first."""
+        parents = {entry.version: entry.parent for entry in self.book().models}
+        line: list[str] = []
+        parent = self.entry(version).parent
+        while parent is not None and parent not in line:
+            line.append(parent)
+            parent = parents.get(parent)
+        return tuple(line)
+
     def path_of(self, version: str) -> Path:
         """The folder of a version, for ``model.engine.open_engine``."""
         return self.root / self.entry(version).version

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from model.data import NONE, memory_starts, padded_places, stretch_of
@@ -27,8 +28,10 @@ class Answers(msgspec.Struct, frozen=True):
     ranks: Longs  # [M]
     action_logits: Floats  # [P, A]
     intent_logits: Floats  # [P, 2]
+    gap_logits: Floats  # [P, G-1]
     shown: Longs  # [V] how often each item stood in a top list; empty where not asked for
     best_share: Floats  # [M] probability of the best item of each question; likewise
+    expected: npt.NDArray[np.float64]  # [V] each item's probabilities, summed; likewise
 
 
 def hidden_states(
@@ -96,8 +99,10 @@ def answer(
         ranks,
         np.zeros((len(heads_after), len(spec.actions)), np.float32),
         np.zeros((len(heads_after), 2), np.float32),
+        np.zeros((len(heads_after), spec.gap_count - 1), np.float32),
         np.zeros(spec.item_count if with_lists else 0, np.int64),
         np.zeros(len(ranks) if with_lists else 0, np.float32),
+        np.zeros(spec.item_count if with_lists else 0),
     )
     ranker = _Ranker(net, log, spec, questions, filter_seen)
     wanted = np.union1d(questions.after[inside], heads_after)
@@ -108,6 +113,7 @@ def answer(
         states = hidden[torch.from_numpy(read != NONE)]
         answers.action_logits[read[read != NONE]] = net.action_logits(states).numpy()
         answers.intent_logits[read[read != NONE]] = net.intent_logits(states).numpy()
+        answers.gap_logits[read[read != NONE]] = net.gap_logits(states).numpy()
         on_progress(len(events))
     outside = np.flatnonzero(questions.after == NONE)
     ranker.fill(answers, outside, net.initial_hidden.expand(len(outside), -1))
@@ -150,12 +156,16 @@ class _Ranker:
 
 
 def _look_at_lists(answers: Answers, part: Longs, scores: Floats) -> None:
-    """Count what stands in the top lists of the questions ``part`` [m] with scores [m, V]."""
+    """Count what stands in the top lists of the questions ``part`` [m] with scores [m, V], and
+    add up what they give each item."""
     count = min(LISTED, scores.shape[1])
     top = np.argpartition(scores, -count, axis=1)[:, -count:]  # [m, K]
     answers.shown[:] += np.bincount(top.ravel(), minlength=len(answers.shown))
     best = scores.max(axis=1)  # [m]
-    answers.best_share[part] = 1 / np.exp(scores - best[:, None]).sum(axis=1)
+    shares = np.exp(scores - best[:, None])  # [m, V]
+    mass = shares.sum(axis=1)  # [m]
+    answers.best_share[part] = 1 / mass
+    answers.expected[:] += (1 / mass) @ shares
 
 
 class NetRecommender:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.bootstrap import intervals_of
 from model.data import memory_starts, stretch_of
 from model.log import EventLog, Longs
 from model.questions import Questions
@@ -73,13 +75,15 @@ def repeats(log: EventLog, questions: Questions, begin: Longs) -> Mask:
     return found
 
 
-def sliced(ranks: Longs, slices: Mapping[str, Mask]) -> dict[str, dict[str, float | int]]:
-    """Recall@20, MRR@20 and the number of questions of each kind; of empty ones the number only."""
-    table: dict[str, dict[str, float | int]] = {}
+def sliced(ranks: Longs, slices: Mapping[str, Mask], clusters: Longs) -> dict[str, dict[str, Any]]:
+    """Recall@20, MRR@20 and the number of questions of each kind, and ``interval`` with the 95 %
+    bootstrap interval of both over the clusters [M]; of empty ones the number only."""
+    table: dict[str, dict[str, Any]] = {}
     for name, mask in slices.items():
         if not mask.any():
             table[name] = {"n": 0}
             continue
         metrics = metrics_of(ranks[mask])
         table[name] = {key: metrics[key] for key in ("n", "recall@20", "mrr@20")}
+        table[name]["interval"] = intervals_of(ranks[mask], clusters[mask])
     return table

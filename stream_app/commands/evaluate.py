@@ -57,6 +57,10 @@ def command(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the metrics there too.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a report with pictures there: one HTML file."),
+    ] = None,
     preset: PresetOption = None,
     mapping: MappingOption = None,
 ) -> None:
@@ -67,16 +71,17 @@ def command(
 
     Of a prepared folder the test part is asked for, with all that came before as its past.
 
-    Example: clickahead evaluate --model model --test prepared/
+    Example: clickahead evaluate --model model --test prepared/ --report report.html
 
     Example: clickahead evaluate --model model --test new.csv --against all --train old.csv
     """
     # torch costs seconds: only who evaluates pays for it.
     from model.checkpoint import load
     from model.evaluate import evaluate, table, unseen_by
+    from model.lineage import learned_from
     from model.presets import is_of_histories, traits_of
     from model.questions import Protocol as RankingProtocol
-    from stream_app.prepare.config import SPLITS
+    from stream_app.prepare.config import SPLITS, TRAIN, VALIDATION
     from stream_app.prepared import prepared_folder
     from stream_app.sequences import build_log
 
@@ -100,24 +105,30 @@ def command(
     unseen = unseen_by(model, log, asked)
     if unseen.notice:
         console.print(unseen.notice, highlight=False)
-    if against is not None and folder is not None:
-        raise UserError(
-            "--against takes click files for --test and --train, not a prepared folder; name those"
-            " of its events/day=*/split=*/ folders."
-        )
     if against is not None:
         from model.against import action_table, compare_all
         from model.against import table as against_table
 
-        if training is None and unseen.model == model:
-            raise UserError("--against needs the model's training files too: --train FILE")
         train_log = log
-        if training is not None:
+        if folder is not None:
+            read = read_shown(folder.choice(TRAIN, VALIDATION), console, "reading what was learned")
+            train_log = folder.without_cut_sessions(
+                build_log(read, saved.spec, tuple(saved.items), core)
+            )
+        elif training is not None:
             chosen = choice._replace(files=training)
             shown = read_shown(chosen, console, "reading the training files")
             train_log = build_log(shown, saved.spec, tuple(saved.items), core)
+        elif not unseen.knows_rest:
+            raise UserError("--against needs the model's training files too: --train FILE")
         others = compare_all(
-            unseen.model, train_log, log, asked, filter_seen=filter_seen, console=console
+            unseen.model,
+            train_log,
+            log,
+            asked,
+            filter_seen=filter_seen,
+            among=among,
+            console=console,
         )
     metrics = evaluate(
         unseen.model, log, asked, filter_seen=filter_seen, among=among, console=console
@@ -127,7 +138,13 @@ def command(
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(metrics, indent=2) + "\n")
+    if report is not None:
+        from model.report import write_report
+
+        write_report(report, unseen.model, metrics, [unseen.notice] if unseen.notice else [])
+        console.print(f"report in {report}", highlight=False)
     Console().print(table(metrics))
+    console.print(learned_from(load(unseen.model).manifest), highlight=False)
     if against is not None:
         Console().print(against_table(others))
         if others["actions"] and metrics["action"]["n"]:

@@ -65,6 +65,7 @@ def show(root: Root, version: Version, as_json: AsJson = False) -> None:
         **msgspec.structs.asdict(entry),
         "folder": str(registry.path_of(entry.version)),
         "live": registry.live() == entry.version,
+        "descent": registry.descent(entry.version),
         "items": spec.item_count,
         "actions": spec.actions,
         "features": spec.features,

@@ -1,20 +1,16 @@
 """A split is known by its counts alone."""
 
-import msgspec
-
 from model.anchors import SPLITS, recognised
-from tests.model.logs import learnable_log, spec_of
 
 
 def test_counts_decide() -> None:
-    spec = spec_of(items=10)
-    log = learnable_log(spec, users=5)
-    assert recognised(log, spec, 10) is None
+    assert recognised(50, 10, 10) is None
     for split in SPLITS:
-        big = msgspec.structs.replace(spec, item_count=split.items)
-        long = msgspec.structs.replace(log, item=log.item[:1].repeat(split.events))
-        assert recognised(long, big, split.questions) is split
-        assert recognised(long, big, split.questions + 1) is None
+        counts = (split.events, split.items, split.questions)
+        assert recognised(*counts) is split
+        for place in range(3):
+            other = [count + (place == number) for number, count in enumerate(counts)]
+            assert recognised(*other) is None
 
 
 def test_published_shares_are_shares() -> None:

@@ -57,6 +57,9 @@ def test_lineage_is_kept(models: list[Path], tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="has no model nobody-1; it has: tiny-"):
         registry.add(models[2], AT, parent="nobody-1")
     assert len(registry.versions()) == 2
+    third = registry.add(models[2], AT, parent=second)
+    assert registry.descent(third) == (second, first)
+    assert registry.descent(first) == ()
 
 
 @settings(

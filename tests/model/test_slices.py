@@ -24,8 +24,10 @@ def test_by_hand() -> None:
         ["target head", "target repeated", "user new", "position 2"],
         ["target cold", "user returning", "position 1"],
     ]
-    found = sliced(np.array([1, 2, MISS]), kinds)
+    found = sliced(np.array([1, 2, MISS]), kinds, np.array([0, 1, 2]))
+    interval = found["user new"].pop("interval")["mrr@20"]
     assert found["user new"] == {"n": 2, "recall@20": 1.0, "mrr@20": 0.75}
+    assert interval == {"value": 0.75, "low": 0.5, "high": 1.0}
     assert found["position 3-5"] == {"n": 0}
 
 
