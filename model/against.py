@@ -19,14 +19,14 @@ from model import blend, checkpoint
 from model.action_rivals import boosted_logits, markov_logits
 from model.anchors import recognised
 from model.architectures import build_net
-from model.blend import Blend, BlendConfig, examples_of, fit_blend
-from model.bootstrap import interval, recall_of, reciprocal_of
+from model.blend import Blend, BlendConfig, examples_of, fit_blend, judge, judged_as
 from model.candidates import Member, fame, member_scores
 from model.config import TrainConfig
 from model.data import NONE, data_hash, stretch_of, targets_of
 from model.ensembles import average, fused
 from model.evaluate import EvaluationError
 from model.head_metrics import action_metrics
+from model.lead import HeldOut, held_out, lead, lead_text
 from model.log import EventLog, Longs
 from model.members import BLENDED, fit_members, tune_neighbours
 from model.neighbours import NeighbourConfig
@@ -49,6 +49,7 @@ class Prepared(msgspec.Struct, frozen=True):
     fitted: blend.Fitted
     data_hash: str
     fingerprint: str
+    held_out: HeldOut
 
 
 def compare_all(
@@ -109,10 +110,9 @@ def prepare(
             "comparison needs the very same ones"
         )
     path = directory / "blend" / "prepared.json"
-    if path.exists():
-        found = msgspec.json.decode(path.read_bytes(), type=Prepared)
-        if (found.data_hash, found.fingerprint) == (hashed, saved.manifest.fingerprint):
-            return found
+    found = _kept(path)
+    if found and (found.data_hash, found.fingerprint) == (hashed, saved.manifest.fingerprint):
+        return found
     tell = _teller(console)
     probe, probe_config = _probe(directory, train_log, saved, console)
     early, exam = held_back(train_log, saved.spec, probe_config)
@@ -131,10 +131,22 @@ def prepare(
     examples = examples_of(
         members, fame(early, saved.spec), train_log, saved.spec, asked, config.per_member
     )
-    fitted = fit_blend(members, examples, config)
-    prepared = Prepared(tuned, fitted, hashed, saved.manifest.fingerprint)
+    judged = judge(members, examples, config)
+    fitted = fit_blend(members, examples, config, judged)
+    newer = asked.event[len(asked.event) // 2 :]
+    session = stretch_of(train_log.session_start, train_log.events)[newer]
+    beside = held_out(judged, judged_as("both"), session)
+    prepared = Prepared(tuned, fitted, hashed, saved.manifest.fingerprint, beside)
     checkpoint.write_atomically(path, msgspec.json.encode(prepared))
     return prepared
+
+
+def _kept(path: Path) -> Prepared | None:
+    """What an earlier ``prepare`` kept; nothing where another version of it did."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Prepared)
+    except (FileNotFoundError, msgspec.ValidationError):
+        return None
 
 
 def compare(
@@ -151,10 +163,10 @@ def compare(
     """Metrics of all members, of their ensembles and of the blend on ``test_log``.
 
     Keys: ``members``, metrics by name; ``differences``, the blend's lead over each of them in
-    Recall@20 and MRR@20 with the interval of a paired bootstrap over sessions; ``judged``, what
-    the blend was chosen by; ``published`` where the data set is known by its counts; ``actions``,
-    what foretells the next action without a net. Without ``prepared`` there is no blend, and rank
-    fusion is what leads.
+    Recall@20 and MRR@20 with the interval of a paired bootstrap over sessions; ``held_out``, the
+    same on the newest training sessions; ``published`` where the data set is known by its counts;
+    ``actions``, what foretells the next action without a net. Without ``prepared`` there is no
+    blend, and rank fusion is what leads.
     """
     saved = checkpoint.load(directory)
     spec, tell = saved.spec, _teller(console)
@@ -178,7 +190,7 @@ def compare(
             if name != leader
         },
         "leader": leader,
-        "judged": None if prepared is None else prepared.fitted.judged,
+        "held_out": None if prepared is None else msgspec.to_builtins(prepared.held_out),
         "blend": None if prepared is None else prepared.fitted.method,
         "neighbours": msgspec.to_builtins(neighbours),
         "published": None if split is None else msgspec.to_builtins(split),
@@ -200,15 +212,6 @@ def _action_rivals(
         name: action_metrics(rival(train_log, test_log, spec), target)
         for name, rival in rivals.items()
     }
-
-
-def lead(ranks: Longs, others: Longs, clusters: Longs) -> dict[str, dict[str, float]]:
-    """By how much ranks [M] beat others of the same questions, with paired intervals."""
-    found = {}
-    for name, value in (("recall@20", recall_of), ("mrr@20", reciprocal_of)):
-        difference = value(ranks, 20) - value(others, 20)
-        found[name] = interval(difference, clusters, np.random.default_rng(0))._asdict()
-    return found
 
 
 def _all_ranks(
@@ -283,7 +286,7 @@ def table(result: dict[str, Any]) -> Table:
         shown.add_row(
             name,
             *(f"{metrics[metric]:.4f}" for metric in names),
-            *("" if leads is None else _lead_text(leads[m]) for m in ("recall@20", "mrr@20")),
+            *("" if leads is None else lead_text(leads[m]) for m in ("recall@20", "mrr@20")),
         )
     if result["published"] is not None:
         shown.add_section()
@@ -311,7 +314,3 @@ def action_table(net: dict[str, Any], rivals: dict[str, Any], actions: Sequence[
         values += [row["auc"].get(code) for code in codes]
         shown.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
     return shown
-
-
-def _lead_text(lead: dict[str, float]) -> str:
-    return f"{lead['value']:+.4f} [{lead['low']:+.4f}, {lead['high']:+.4f}]"

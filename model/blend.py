@@ -5,7 +5,7 @@ blends are tried, a log-linear pool and boosted trees; the newer half of the hel
 which neither has seen, decides which of them (or their sum) serves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -107,24 +107,35 @@ def examples_of(
     )
 
 
-def fit_blend(members: Sequence[Member], examples: Examples, config: BlendConfig) -> Fitted:
-    """Try the blends on the older half, judge them on the newer one, refit the best on both."""
+def judge(members: Sequence[Member], examples: Examples, config: BlendConfig) -> dict[str, Longs]:
+    """Ranks of the newer half's targets, by member and by what the older half alone makes of each
+    method."""
     older, newer = examples.half(newer=False), examples.half(newer=True)
     tried = _fit(members, older, "both", config)
-    judged = {name: _short(ranks) for name, ranks in newer.ranks.items()}
+    found = dict(newer.ranks)
     for method in METHODS:
         scores = _combined(tried, newer.candidates.features, method)
-        judged[f"blend, {method}"] = _short(_ranks(newer, scores, len(examples.target)))
-    best = max(METHODS, key=lambda m: sum(judged[f"blend, {m}"].values()))
-    return msgspec.structs.replace(_fit(members, examples, best, config), judged=judged)
+        found[judged_as(method)] = _ranks(newer, scores)
+    return found
 
 
-def newer_ranks(members: Sequence[Member], examples: Examples, config: BlendConfig) -> Longs:
-    """Ranks of the newer half's targets by the blend that the older half alone would give."""
-    older, newer = examples.half(newer=False), examples.half(newer=True)
-    tried = _fit(members, older, "both", config)
-    scores = _combined(tried, newer.candidates.features, "both")
-    return _ranks(newer, scores, len(examples.target))
+def judged_as(method: Method) -> str:
+    """What ``judge`` calls a method."""
+    return f"blend, {method}"
+
+
+def fit_blend(
+    members: Sequence[Member],
+    examples: Examples,
+    config: BlendConfig,
+    judged: Mapping[str, Longs] | None = None,
+) -> Fitted:
+    """Try the blends on the older half, judge them on the newer one (``judged``, where that has
+    been done), refit the best on both."""
+    ranks = judge(members, examples, config) if judged is None else judged
+    short = {name: _short(found) for name, found in ranks.items()}
+    best = max(METHODS, key=lambda method: sum(short[judged_as(method)].values()))
+    return msgspec.structs.replace(_fit(members, examples, best, config), judged=short)
 
 
 def _fit(
@@ -142,7 +153,7 @@ def _combined(fitted: Fitted, features: Floats, method: Method) -> Floats:
     return trees if method == "trees" else trees + pooled(fitted.pool, features)
 
 
-def _ranks(examples: Examples, scores: Floats, beyond: int) -> Longs:
+def _ranks(examples: Examples, scores: Floats) -> Longs:
     """Ranks of the targets among the candidates of an ``Examples``; MISS for those not among."""
     flat = examples.candidates
     first = int(flat.question[0]) if len(flat.question) else 0

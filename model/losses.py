@@ -14,13 +14,14 @@ CHUNK_FLOATS = 2_500_000
 
 
 class ForwardGradients(torch.autograd.Function):
-    """A loss of queries, a table and three arguments without gradients, whose forward pass saves
-    the gradients of the first two."""
+    """A loss of queries, a table and arguments without gradients, whose forward pass saves the
+    gradients of the first two."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        grad_queries, grad_table = ctx.saved_tensors
-        return grads[0] * grad_queries, grads[0] * grad_table, None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        nothing = (None,) * (len(ctx.needs_input_grad) - len(saved))
+        return *(grads[0] * slope for slope in saved), *nothing
 
 
 class _CosineSoftmax(ForwardGradients):

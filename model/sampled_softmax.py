@@ -4,11 +4,14 @@ A batch shares its candidates: its own targets (popular items come often, and ar
 uniform draws (no item is forgotten). They cost a tenth of a full softmax over 20,000 items.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from model.checkpoint import NORM_FLOOR
+from model.losses import ForwardGradients, along_cosines
 
 
 def draw_candidates(
@@ -28,6 +31,46 @@ def inclusion(popularity: Tensor, targets: int, negatives: int) -> Tensor:
     return -torch.expm1(missed_by_targets + missed_by_draws)
 
 
+class _SampledSoftmax(ForwardGradients):
+    """As ``losses._CosineSoftmax`` among candidates: logits are made once and overwritten."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        smoothing: float,
+        candidates: Tensor,
+        included: Tensor,
+    ) -> Tensor:
+        rows = table[candidates]  # [C, H]
+        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_(min=NORM_FLOOR)
+        unit = rows.div_(norms)
+        logits = queries @ unit.T  # [M, C]
+        own = torch.searchsorted(candidates, targets)[:, None]  # [M, 1]
+        raw = logits.gather(1, own)  # [M, 1]
+        given = raw * (1 - smoothing)
+        if smoothing:
+            given += logits.mean(1, keepdim=True) * smoothing
+        logits.sub_(included[candidates].log()).scatter_(1, own, raw)
+        peak = logits.amax(1, keepdim=True)  # [M, 1]
+        slope = logits.sub_(peak).exp_()  # [M, C]
+        mass = slope.sum(1, keepdim=True)  # [M, 1]
+        losses = mass.log() + peak - given  # [M, 1]
+        slope.div_(mass).scatter_add_(1, own, slope.new_full(own.shape, smoothing - 1))
+        if smoothing:
+            slope.sub_(smoothing / len(candidates))
+        if weights is not None:
+            losses, slope = losses * weights[:, None], slope.mul_(weights[:, None])
+        grad_unit = slope.T @ queries  # [C, H]
+        along_cosines(grad_unit, unit, norms)
+        grad_table = torch.zeros_like(table).index_copy_(0, candidates, grad_unit)  # [V, H]
+        ctx.save_for_backward(slope @ unit, grad_table)
+        return losses.sum()
+
+
 def sampled_softmax_loss(
     queries: Tensor,
     table: Tensor,
@@ -41,19 +84,12 @@ def sampled_softmax_loss(
 
     Each candidate [C] stands for 1 / its probability ``included`` [V] to be one, except that a
     row's own target is always there and stands for itself (Khrylchenko et al., "Correcting the
-    log-q correction", 2025), so the denominator's estimate has no bias.
+    log-q correction", 2025), so the denominator's estimate has no bias. Differentiable once, by
+    queries and table.
     """
-    unit = functional.normalize(table[candidates], dim=1, eps=NORM_FLOOR)  # [C, H]
-    raw = queries @ unit.T  # [M, C]
-    correction = included[candidates].log()  # [C]
-    place = torch.searchsorted(candidates, targets)  # [M]
-    own = functional.one_hot(place, len(candidates)).bool()  # [M, C]
-    logits = raw - correction.masked_fill(own, 0.0)  # [M, C]
-    given = raw.gather(1, place[:, None])[:, 0]  # [M]
-    if smoothing:
-        given = (1 - smoothing) * given + smoothing * raw.mean(1)
-    losses = logits.logsumexp(1) - given  # [M]
-    return (losses if weights is None else losses * weights).sum()
+    return _SampledSoftmax.apply(  # type: ignore[no-any-return]
+        queries, table, targets, weights, smoothing, candidates, included
+    )
 
 
 def gbce_loss(

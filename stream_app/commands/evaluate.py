@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import convert
 from rich.console import Console
 
 from stream_app.invocation import UserError, settings_of
@@ -108,6 +109,7 @@ def command(
     if against is not None:
         from model.against import action_table, compare_all
         from model.against import table as against_table
+        from model.lead import HeldOut, held_out_table
 
         train_log = log
         if folder is not None:
@@ -147,5 +149,7 @@ def command(
     console.print(learned_from(load(unseen.model).manifest), highlight=False)
     if against is not None:
         Console().print(against_table(others))
+        if others["held_out"] is not None:
+            Console().print(held_out_table(convert(others["held_out"], HeldOut)))
         if others["actions"] and metrics["action"]["n"]:
             Console().print(action_table(metrics["action"], others["actions"], saved.spec.actions))

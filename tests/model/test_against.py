@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -15,13 +14,13 @@ from model.against import (
     Prepared,
     action_table,
     compare_all,
-    lead,
     prepare,
     table,
 )
 from model.blend import BlendConfig
 from model.config import TrainConfig
 from model.evaluate import EvaluationError
+from model.lead import HeldOut, held_out_table
 from model.members import BLENDED
 from model.train import train
 from tests.model.logs import learnable_log, spec_of
@@ -52,6 +51,11 @@ def test_everything_stands_in_one_table(folder: Path) -> None:
     assert result["published"] is None
     assert json.loads(json.dumps(result)) == result
     console.print(table(result))
+    beside = msgspec.convert(result["held_out"], HeldOut)
+    assert set(beside.metrics) == {"net", *BLENDED, "blend, pool", "blend, trees", "blend, both"}
+    assert set(beside.leads) == set(beside.metrics) - {"blend, both"}
+    assert beside.metrics["blend, both"]["mrr@20"] > 0.1
+    console.print(held_out_table(beside))
     assert isinstance(console.file, io.StringIO)
     rivals = result["actions"]
     assert {row["n"] for row in rivals.values()} == {TEST.events}
@@ -87,8 +91,10 @@ def test_without_a_tail_rank_fusion_leads(tmp_path: Path) -> None:
     assert not (tmp_path / "blend").exists()
 
 
-def test_leads_are_paired() -> None:
-    ranks = np.arange(1, 21)
-    found = lead(ranks, ranks, np.arange(20))
-    assert found["mrr@20"] == {"value": 0, "low": 0, "high": 0}
-    assert lead(ranks[:1], np.array([30]), np.arange(1))["recall@20"]["value"] == 1
+def test_a_model_that_has_not_seen_the_tail_is_its_own_probe(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(CONFIG, held_out=0.2, patience=0, refit=False)
+    train(TRAIN, SPEC, ITEMS, settings, tmp_path)
+    result = prepare(tmp_path, TRAIN)
+    assert not (tmp_path / "train" / "chosen").exists()
+    (tmp_path / "blend" / "prepared.json").write_text("{}")
+    assert prepare(tmp_path, TRAIN) == result
