@@ -7,8 +7,8 @@ export PATH := $(CACHE)/promtool:$(PATH)
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test chaos soak bench bench-peers bench-baseline lint format \
-	lock bundled clean
+.PHONY: help setup setup-dev demo test chaos soak bench bench-peers bench-scale bench-baseline lint \
+	format lock bundled clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +41,9 @@ bench: setup-dev ## measure against Faust, aiokafka, Quix and a copy loop (BENCH
 
 bench-peers: setup-dev ## the same, and against Bytewax and Kafka Streams in Java
 	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.bench.run --peers $(BENCH_ARGS)
+
+bench-scale: setup-dev ## how cost grows with users, history, items, workers and partitions; what to plan
+	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.bench.scale $(BENCH_ARGS)
 
 bench-baseline: setup-dev ## renew what the core may cost before its test fails
 	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.bench.guard --renew

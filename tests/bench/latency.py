@@ -21,7 +21,7 @@ from stream_app.partitioning import partition_of
 from tests.bench.course import Click, Course
 from tests.bench.entrants import worker_command, worker_environ
 from tests.bench.figures import Figure, ratios
-from tests.bench.race import PARTITIONS, Place, event_id, make_topics, running, until_it_says
+from tests.bench.race import Place, event_id, make_topics, running, until_it_says
 
 TRICKLE = 200.0  # clicks a second
 SECONDS, WARM_SECONDS = 4.0, 1.0
@@ -30,7 +30,7 @@ BURST_SECONDS, AFTER_SECONDS, BURST = 5.0, 5.0, 10.0
 TARGET_SECONDS = 0.25
 """The objective of the latency alerts."""
 
-DRAIN_SECONDS = 60.0
+DRAIN_SECONDS = 120.0
 WAYS = ("raw", "at_least_once", "exactly_once")
 
 
@@ -76,7 +76,7 @@ async def _reader(place: Place, role: str) -> AsyncIterator[AIOKafkaConsumer]:
         fetch_max_wait_ms=5,
     )  # fmt: skip
     await reader.start()
-    tps = [TopicPartition(place.topic(role), number) for number in range(PARTITIONS)]
+    tps = [TopicPartition(place.topic(role), number) for number in range(place.partitions)]
     reader.assign(tps)
     await reader.seek_to_end(*tps)
     try:
@@ -107,7 +107,7 @@ async def _send(
                 sent += 1
                 key, value = next(clicks)
                 due[event_id(value)] = begun + sent / leg.rate
-                partition = partition_of(key, PARTITIONS)
+                partition = partition_of(key, place.partitions)
                 batch = batches.setdefault(partition, producer.create_batch())
                 batch.append(timestamp=None, key=key, value=value)
             for partition, batch in batches.items():

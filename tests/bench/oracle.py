@@ -18,9 +18,9 @@ from tests.bench.course import Course
 from tests.bench.race import PARTITIONS, Lap
 
 BATCH = 8_192  # over all partitions: about as many a partition as a worker takes at once
-TOLERANCE = 2e-3
-"""Of probabilities: ours keep six decimals and come from half-precision memories, whose last digit
-depends on the order in which a runtime adds."""
+TOLERANCE = 5e-3
+"""Of probabilities: ours keep six decimals, come from half-precision memories, whose last digit
+depends on the order in which a runtime adds, and their normaliser may be an estimate."""
 MIN_SHARED = 0.99
 """Of the best 20, on average: items of nearly the same probability change places."""
 

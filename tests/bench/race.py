@@ -38,6 +38,7 @@ class Place(NamedTuple):
     kafka: str
     name: str
     scratch: Path
+    partitions: int = PARTITIONS
 
     def topic(self, role: str) -> str:
         return f"{self.name}.{role}"
@@ -106,16 +107,16 @@ async def _lap(entrant: Entrant, course: Course, place: Place) -> Lap:
                 await until_it_says(entrant.ready_says, child, place)
                 ready = time.monotonic() - started
             await produce(place, clicks[: entrant.warm_up])
-            found = await _read(reader, child, 1, place, START_SECONDS)
+            found = await read_events(reader, child, 1, place, START_SECONDS)
             if not entrant.ready_says:
                 ready = time.monotonic() - started
-            found += await _read(reader, child, entrant.warm_up - len(found), place)
+            found += await read_events(reader, child, entrant.warm_up - len(found), place)
             # Everybody meets the same backlog, at saturation from the first event on.
             child.send_signal(signal.SIGSTOP)
             await produce(place, clicks[entrant.warm_up :])
             cpu, wall = cpu_seconds(child.pid), time.monotonic()
             child.send_signal(signal.SIGCONT)
-            found += await _read(reader, child, len(clicks) - len(found), place)
+            found += await read_events(reader, child, len(clicks) - len(found), place)
             cpu, wall = cpu_seconds(child.pid) - cpu, time.monotonic() - wall
             rss = rss_bytes(child.pid)
     finally:
@@ -129,7 +130,7 @@ async def _lap(entrant: Entrant, course: Course, place: Place) -> Lap:
 async def make_topics(place: Place) -> None:
     names = {role: place.topic(role) for role in TOPICS}
     await ensure_topics(
-        Connection(bootstrap_servers=(place.kafka,)), names, place.changelog, PARTITIONS
+        Connection(bootstrap_servers=(place.kafka,)), names, place.changelog, place.partitions
     )
 
 
@@ -143,7 +144,7 @@ async def produce(place: Place, clicks: Sequence[Click]) -> None:
     await producer.stop()
 
 
-async def _read(
+async def read_events(
     reader: AIOKafkaConsumer,
     child: "subprocess.Popen[bytes]",
     count: int,
@@ -174,7 +175,7 @@ async def read_all(place: Place, role: str) -> dict[int, list[bytes]]:
     )  # fmt: skip
     await reader.start()
     try:
-        tps = [TopicPartition(place.topic(role), number) for number in range(PARTITIONS)]
+        tps = [TopicPartition(place.topic(role), number) for number in range(place.partitions)]
         reader.assign(tps)
         found: dict[int, list[bytes]] = {tp.partition: [] for tp in tps}
         for tp, end in (await reader.end_offsets(tps)).items():
@@ -244,7 +245,7 @@ def options_of(place: Place, course: Course) -> list[str]:
         "model": str(course.plain_model),
         "group": place.name,
         "scratch": str(place.scratch / "store"),
-        "partitions": str(PARTITIONS),
+        "partitions": str(place.partitions),
     }
     return [part for name, value in given.items() for part in (f"--{name}", value)]
 

@@ -8,7 +8,10 @@ missed and outputs that are not what they should be; the exit code is 0 where th
 """
 
 import argparse
+import json
+import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -23,12 +27,24 @@ from rich.console import Console
 from stream_app.kafka.embedded import EmbeddedKafka
 from stream_app.kafka.jars import cache_root, ensure_jars
 from tests.bench import entrants, machine, report, throughput
-from tests.bench.course import FEW_ITEMS, SOME_ITEMS, Course, course_folder, prepare
-from tests.bench.figures import Figure
+from tests.bench.course import (
+    FEW_ITEMS,
+    MANY_ITEMS,
+    SOME_ITEMS,
+    Course,
+    course_folder,
+    prepare,
+    trained_model,
+)
+from tests.bench.figures import Figure, ratios
 from tests.bench.java_peer import java_command
+from tests.bench.latency import latency_figures
 from tests.bench.peer_packages import peers_python
+from tests.bench.race import ROOT, run_lap
 
 OUT = Path("build/bench.json")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+PEAK = "peak_at_least_once"
 ROUNDS = 5
 
 
@@ -79,9 +95,80 @@ def more_items_part(bench: Bench) -> None:
     bench.wrong += raced.disagreements
 
 
+def _measured(module: str, *words: str) -> dict[str, Any]:
+    """What a module prints that has a process of its own, for its threads and its memory."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", f"tests.bench.{module}", *words],
+        check=False, capture_output=True, text=True, cwd=ROOT, env=os.environ | ONE_THREAD,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def scan_part(bench: Bench) -> None:
+    """The served top-20 beside full scans: the smaller shops against the bound in float32, the
+    largest against what torch takes."""
+    for items, name, rival in (
+        (FEW_ITEMS, "17k", "bound"),
+        (SOME_ITEMS, "43k", "bound"),
+        (MANY_ITEMS, "500k", "torch"),
+    ):
+        trained_model(course_folder(), items, bench.tell)
+        bench.tell(f"scans of {items:,} items")
+        found = _measured("scan_figures", str(items), "--rounds", str(bench.rounds))
+        served, over = found["served_us"], found[f"{rival}_us"]
+        what = f"top-20 of {found['items']:,} items ({found['scan']}) over "
+        what += "the float32 bound" if rival == "bound" else "torch's product and top-K"
+        bench.figures += [
+            ratios(f"topk_{name}", what, served, over),
+            Figure(f"recall_{name}", "recall@20 of it", [found["recall"]]),
+            Figure(f"log_z_error_{name}", "p99 error of log Z in nats", [found["log_z_error_p99"]]),
+            Figure(f"topk_us_{name}", "us per query", served),
+            Figure(f"topk_torch_us_{name}", "torch's us per query", found["torch_us"]),
+            Figure(f"topk_bound_us_{name}", "us per query, float32 bound", found["bound_us"]),
+        ]
+
+
+def users_part(bench: Bench) -> None:
+    """What a million users and long histories cost."""
+    trained_model(course_folder(), FEW_ITEMS, bench.tell)
+    bench.tell("a million users")
+    found = _measured("users_figures", str(FEW_ITEMS), "--rounds", str(bench.rounds))
+    by_users, by_history = found["flat_users_by_users"], found["flat_users_by_history"]
+    worse = max(by_users, by_history, key=median)
+    bench.figures += [
+        Figure("flat_users", "CPU per event, the worse of the next two", worse),
+        Figure("flat_users_by_users", f"with {found['users']:,} users over 1,000", by_users),
+        Figure("flat_users_by_history", "with 100,000 events a user over 10", by_history),
+        Figure("state_bytes", "bytes of a user's state, ring full", [found["state_bytes"]]),
+        Figure("rss_gib", f"GiB resident with {found['users']:,} users", [found["rss_gib"]]),
+        Figure("memory_bytes_per_user", "bytes of memory a user", [found["memory_bytes_per_user"]]),
+    ]
+
+
+def latency_part(bench: Bench) -> None:
+    """p99 at a trickle and at half of the peak, and how a burst passes."""
+    course = bench.course(FEW_ITEMS)
+    known = [figure for figure in bench.figures if figure.key == PEAK]
+    if known:
+        peak = known[0].value
+    else:
+        bench.tell("the peak")
+        share = max(bench.share, 0.25)
+        entrant = entrants.AT_LEAST_ONCE
+        entrant = entrant._replace(events=int(entrant.events * share))
+        peak = run_lap(entrant, course, bench.kafka).events_per_second
+    bench.figures += latency_figures(bench.kafka, course, peak, bench.rounds, bench.tell)
+
+
 PARTS: dict[str, Callable[[Bench], None]] = {
     "throughput": throughput_part,
     "more_items": more_items_part,
+    "scan": scan_part,
+    "users": users_part,
+    "latency": latency_part,
 }
 
 
@@ -97,6 +184,8 @@ def kafka_of_its_own() -> Iterator[str]:
 
 def main(words: Sequence[str]) -> int:
     given = arguments().parse_args(words)
+    # New topics have no leaders for a while, and aiokafka tells of each try.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console, shown = Console(stderr=True), Console()
     before = machine.described()
     with kafka_of_its_own() as kafka:

@@ -94,6 +94,8 @@ def figures_of(raced: Raced, suffix: str = "") -> Iterable[Figure]:
     for key, laps in raced.laps.items():
         name = laps[0].entrant
         yield Figure(f"cpu_us_{key}{suffix}", f"CPU us per event, {name}", raced.cpu_us(key))
+        rates = [lap.events_per_second for lap in laps]
+        yield Figure(f"peak_{key}{suffix}", f"events/s by the clock, {name}", rates)
     yield Figure(f"inference_us{suffix}", "CPU us per event in the engine", raced.inference_us)
     yield Figure(f"core_us{suffix}", "CPU us per event in the core", raced.core_us)
 
