@@ -48,6 +48,12 @@ def plain(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
+def wide_console() -> Console:
+    """As wide as the table needs where it goes into a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=150)
+
+
 def show(console: Console, figures: Sequence[Figure], title: str) -> None:
     console.print(table(figures, title))
     missed = [figure.key for figure in figures if not figure.is_met]

@@ -186,7 +186,7 @@ def main(words: Sequence[str]) -> int:
     given = arguments().parse_args(words)
     # New topics have no leaders for a while, and aiokafka tells of each try.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    console, shown = Console(stderr=True), Console()
+    console, shown = Console(stderr=True), report.wide_console()
     before = machine.described()
     with kafka_of_its_own() as kafka:
         bench = Bench(console, kafka, given.rounds, given.share, given.peers)

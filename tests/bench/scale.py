@@ -49,6 +49,7 @@ from tests.bench.race import (
     running,
     until_it_says,
 )
+from tests.bench.report import wide_console
 from tests.bench.run import kafka_of_its_own
 from tests.bench.users_figures import BATCH, FEW_EVENTS, FEW_USERS, cpu_us_per_event, crowd
 from tests.tiny_model import random_weights, tiny_spec
@@ -193,13 +194,14 @@ def main(words: Sequence[str]) -> int:
         points = {value: median(rounds) for value, rounds in sizes.items()}
         slope = slope_of(points) if len(points) > 1 else None
         content["axes"][name] = {"cpu_us": sizes, "slope": slope}
-    Console().print(shown(found))
+    out = wide_console()
+    out.print(shown(found))
     tell("bytes per event and user")
     costs = Costs.of(open_engine(course_folder() / f"model-{FEW_ITEMS}"), PLAN_EVENTS)
     content["costs"] = msgspec.to_builtins(costs)
     if (whole := found.get("partitions", {}).get(4)) is not None:
         content["plan"] = [need(users, costs, median(whole))._asdict() for users in USERS]
-        Console().print(plan(costs, median(whole)))
+        out.print(plan(costs, median(whole)))
     write_atomically(given.out, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
     return 0
 

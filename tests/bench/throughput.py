@@ -79,9 +79,8 @@ def figures_of(raced: Raced, suffix: str = "") -> Iterable[Figure]:
             name = laps[0].entrant
             theirs = raced.cpu_us(key)
             yield ratios(f"ratio_{key}{suffix}", f"events/s a core over {name}", theirs, ours)
-            yield ratios(
-                f"ratio_{key}{suffix}_exactly_once", "the same, exactly once", theirs, exactly
-            )
+            what = f"events/s a core over {name}, exactly once"
+            yield ratios(f"ratio_{key}{suffix}_exactly_once", what, theirs, exactly)
     if "copy_loop" in raced.laps:
         copied = raced.cpu_us("copy_loop")
         for delivery, key in (("at_least_once", "copy_ratio"), ("exactly_once", "copy_ratio_eo")):
