@@ -4,7 +4,8 @@ The ring holds what tokens are made of, in event-time order, so folding it throu
 in the same bits as the events coming one by one did. That holds where the fold begins with the
 memory that its first event met (the anchor, a fresh one at the user's first event, or at a session
 that resets it) and where the ring reaches back over the features' window of that event. Elsewhere
-it is the best that can be known: a fresh memory that reads the whole ring.
+it is the best that can be known: a fresh memory that reads the whole ring. A late event's own score
+is, likewise, the largest surprise of its window that the ring still holds.
 """
 
 from collections.abc import Callable

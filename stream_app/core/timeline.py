@@ -1,9 +1,11 @@
 """A user's last events in event-time order, as pass 1 needs them once one comes late: what the ring
 holds and what this pass has added, with the starts of sessions told anew around the late one.
 
-Sessions by gap come out as if every event had come in time. So do sessions by id where the late
-event belongs to the session at hand, or lies in it or right before it; the ids of earlier sessions
-are not kept, and there it joins the session that it lies in. Announced ends of sessions stay.
+Sessions by gap come out as if every event had come in time; only where one is found to go on from
+an earlier session whose start the ring no longer holds, it is told from the oldest event there. So
+do sessions by id where the late event belongs to the session at hand, or lies in it or right before
+it; the ids of earlier sessions are not kept, and there it joins the session that it lies in.
+Announced ends of sessions stay.
 """
 
 from bisect import bisect_right
