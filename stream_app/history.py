@@ -45,6 +45,15 @@ class Past(NamedTuple):
     after: list[Commit]
     is_whole: bool
 
+    @property
+    def first_model(self) -> str:
+        """The version that answered at the first of ``after``."""
+        if self.before is not None:
+            return self.before.record.live
+        record = self.after[0].record
+        # What the first micro-batch recorded is in force behind it.
+        return record.models[0].version if 0 in record.models else record.live
+
 
 LEADING_MARKERS = 16
 """Offsets that a log may begin with that hold no record: markers of its first owners' transactions.

@@ -75,12 +75,11 @@ async def travel(ground: Ground, question: Question, show_user: bool) -> Explana
     """
     partition = question.source.partition
     past = await _past(ground, question)
-    needed = {_first_model(past), *(commit.record.live for commit in past.after)}
+    needed = {past.first_model, *(commit.record.live for commit in past.after)}
     if question.found is not None:
         needed.add(question.found.output.model)
     engines = ground.open_models(sorted(needed))
-    start = _first_model(past)
-    store = restored(past, partition, engines[start], ground.config)
+    store = restored(past, partition, engines[past.first_model], ground.config)
     first, batches = await _batches(ground, question, past)
     user = _user(question, batches, store)
     routes = await _routes(ground, past, store.pseudonym)
@@ -101,15 +100,6 @@ async def travel(ground: Ground, question: Question, show_user: bool) -> Explana
         Evidence(question.source, question.found, question.along, made, past.before, first, user),
         cause, engine, seen, show_user,
     )  # fmt: skip
-
-
-def _first_model(past: Past) -> str:
-    """The version that answered at first."""
-    if past.before is not None:
-        return past.before.record.live
-    record = past.after[0].record
-    # What the first micro-batch recorded is in force behind it.
-    return record.models[0].version if 0 in record.models else record.live
 
 
 async def _past(ground: Ground, question: Question) -> Past:

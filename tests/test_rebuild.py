@@ -1,6 +1,6 @@
 """Any output, of any batching, under any orders, comes again from changelog and input."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,6 +26,7 @@ from stream_app.rebuild import (
 )
 from stream_app.replay import InputRecord
 from tests.core.streams import CONFIG, TOPIC, flows
+from tests.core.test_swap import by_version, engines_of
 
 Make = Callable[..., OnnxEngine]
 BATCH_MS = 20_000  # between two micro-batches: longer than outputs of one may be apart
@@ -41,20 +42,23 @@ class Life(NamedTuple):
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> tuple[list[bytes | None], list[int], list[tuple[int, int]]]:
-    """A stream, the sizes of its batches, and what is in force behind each: orders and level."""
+def plans(draw: st.DrawFn) -> tuple[list[bytes | None], list[int], list[tuple[int, int, int]]]:
+    """A stream, the sizes of its batches, and what is in force behind each: orders, level, model.
+    Models come and go as promotions and rollbacks do, a few times."""
     values = draw(flows(max_size=60))
     sizes = draw(st.lists(st.integers(0, 9), min_size=1, max_size=40))
     orders = sorted(draw(st.lists(st.integers(0, 4), min_size=40, max_size=40)))
     levels = draw(st.lists(st.integers(0, 3), min_size=40, max_size=40))
-    return values, sizes, list(zip(orders, levels, strict=True))
+    models = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 8)), max_size=5))
+    live = [model for model, batches in models for _ in range(batches)]
+    return values, sizes, list(zip(orders, levels, [*live, *[0] * 40][:40], strict=True))
 
 
-def lived(engine: OnnxEngine, plan: tuple[Any, ...]) -> Life:
+def lived(engines: Sequence[OnnxEngine], plan: tuple[Any, ...]) -> Life:
     """Play a plan as a worker does. Order n blocks item n and erases user n - 1."""
     values, sizes, behind = plan
     inputs = [InputRecord(0, at, -1, None, value) for at, value in enumerate(values)]
-    store = PartitionStore(0, engine, CONFIG)
+    store = PartitionStore(0, engines[0], CONFIG)
 
     def routes(record: PartitionRecord) -> Route:
         orders = range(record.as_of)
@@ -68,11 +72,11 @@ def lived(engine: OnnxEngine, plan: tuple[Any, ...]) -> Life:
         size = sizes[number] if number < len(sizes) else 9
         records = inputs[at : at + size]
         at += len(records)
-        as_of, degraded = behind[min(number, 39)]
-        following = Route(engine.version, as_of=as_of, degraded=degraded)
+        as_of, degraded, model = behind[min(number, 39)]
+        following = Route(engines[model].version, as_of=as_of, degraded=degraded)
         batch = event_batch(TOPIC, 0, records, at)
         route = routes(store.record)
-        out = play(batch, store, {engine.version: engine}, route, next_route=following)
+        out = play(batch, store, by_version(engines), route, next_route=following)
         now_ms, number = number * BATCH_MS, number + 1
         life.outputs.extend((now_ms, role, record) for role, record in outputs_of(out))
         for key, value in store.take_changes():
@@ -116,8 +120,8 @@ def batches_of(life: Life, past: Any) -> Batches:
 def test_any_output_comes_again_to_the_byte(
     plan: tuple[Any, ...], data: st.DataObject, tiny_engine_with: Make
 ) -> None:
-    engine = tiny_engine_with()
-    life = lived(engine, plan)
+    engines = engines_of(tiny_engine_with)
+    life = lived(engines, plan)
     asked = [at for at, (_, role, _) in enumerate(life.outputs) if role != "rejected"]
     if not asked:
         return
@@ -125,10 +129,10 @@ def test_any_output_comes_again_to_the_byte(
     rewind = rewind_to(question)
     rewind.add(life.changelog)
     past = rewind.past()
-    store = restored(past, 0, engine, CONFIG)
+    store = restored(past, 0, by_version(engines)[past.first_model], CONFIG)
     assert question.found is not None
     user = bytes.fromhex(question.found.output.user)
-    player = Player(TOPIC, store, {engine.version: engine}, life.routes, user)
+    player = Player(TOPIC, store, by_version(engines), life.routes, user)
     cause = cause_of(player, question, batches_of(life, past))
     assert cause is not None
     values: dict[str, list[bytes]] = {}

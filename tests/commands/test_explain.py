@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from typer.testing import CliRunner, Result
 
+from model.engine import open_engine
 from stream_app.cli import app
 from stream_app.commands.topics import ensured
 from stream_app.core.partition_record import PARTITION_KEY
@@ -34,6 +36,8 @@ from tests.tiny_model import tiny_spec, write_tiny_model
 pytestmark = pytest.mark.kafka
 
 EVENTS, PARTITIONS, SEED = 320, 2, 5
+FEATURES = ("hour_sin", "hour_cos", "dwell", "interval")  # of the worker's own model
+PROMOTED = ("burst", "share_cart")
 MINUTE_MS = 60_000
 
 
@@ -76,11 +80,11 @@ def clicks() -> Iterator[tuple[int, bytes]]:
         yield user % PARTITIONS, value
 
 
-async def send(kafka: str, topic: str) -> None:
+async def send(kafka: str, topic: str, part: Iterable[tuple[int, bytes]]) -> None:
     connection = Connection((kafka,))
     producer = AIOKafkaProducer(**connection.client(), enable_idempotence=True)
     async with opened(producer, connection):
-        for number, (partition, value) in enumerate(clicks()):
+        for number, (partition, value) in enumerate(part):
             await producer.send(topic, value, key=b"k", partition=partition)
             if number % 100 == 0:
                 await producer.flush()
@@ -110,25 +114,28 @@ def environment(kafka: str, prefix: str, model: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shop(kafka: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The second third of the events is answered by a promoted model, the last by the first again,
+    after a rollback."""
     prefix, folder = f"test-{uuid.uuid4().hex[:12]}.", tmp_path_factory.mktemp("explain")
     environ = environment(kafka, prefix, tiny_model)
+    promoted = promotable(folder / "models")
+    environ["CLICKAHEAD_WORKER__MODELS"] = str(promoted.parent)
     asyncio.run(ensured(load(None, environ), create=True))
-    asyncio.run(send(kafka, f"{prefix}events"))
-    log = folder / "worker.log"
+    log, sent = folder / "worker.log", list(clicks())
     with log.open("wb") as file:
         worker = subprocess.Popen(
             [sys.executable, "-m", "stream_app", "worker"],
             cwd=ROOT, env={**os.environ, **environ}, stderr=file, stdout=file,
         )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while True:
-            found = [asyncio.run(published(kafka, prefix, n)) for n in ("predictions", "rejected")]
-            # No event is repeated, so that each has its outcome; corrections come on top.
-            if sum(row.get("revision", 0) == 0 for rows in found for row in rows) == EVENTS:
-                break
-            assert worker.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        thirds = [0, EVENTS // 3, 2 * EVENTS // 3, EVENTS]
+        for begin, end in pairwise(thirds):
+            order = {thirds[1]: ["promote", promoted.name], thirds[2]: ["rollback"]}.get(begin)
+            if order:
+                own = Invocation(environ, folder)
+                ordered = CliRunner().invoke(app, ["control", *order, "--wait"], obj=own)
+                assert ordered.exit_code == ExitCode.OK, ordered.output
+            asyncio.run(send(kafka, f"{prefix}events", sent[begin:end]))
+            until_answered(kafka, prefix, end, worker, log)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(timeout=30) == 0, log.read_text()
     inputs = asyncio.run(read_all(kafka, f"{prefix}events", PARTITIONS))
@@ -138,6 +145,26 @@ def shop(kafka: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory)
         asyncio.run(published(kafka, prefix, "anomalies")),
         {(p, row.offset): row.value for p, rows in inputs.items() for row in rows},
     )  # fmt: skip
+
+
+def promotable(models: Path) -> Path:
+    """The folder of a model of another width and with other features than the worker's own."""
+    made = write_tiny_model(models / "new", tiny_spec(PROMOTED, hidden_width=4), 3)
+    return made.rename(models / open_engine(made).version)
+
+
+def until_answered(
+    kafka: str, prefix: str, events: int, worker: "subprocess.Popen[bytes]", log: Path
+) -> None:
+    """No event is repeated, so that each has its outcome; corrections come on top."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = [asyncio.run(published(kafka, prefix, n)) for n in ("predictions", "rejected")]
+        if sum(row.get("revision", 0) == 0 for rows in found for row in rows) == events:
+            return
+        assert worker.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
 
 
 def some(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -152,7 +179,7 @@ def name_of(output: Mapping[str, Any]) -> str:
 
 def test_any_prediction_is_made_again_to_the_byte(shop: Shop) -> None:
     first = [row for row in shop.predictions if row["revision"] == 0]
-    for row in [*some(first, 2), first[0], first[-1]]:
+    for row in [some(first, 1)[0], first[0], first[-1]]:
         told = shop.told("--event", row["event_id"])
         assert told["identical"] is True
         assert told["differences"] == []
@@ -166,7 +193,34 @@ def test_any_prediction_is_made_again_to_the_byte(shop: Shop) -> None:
         assert told["conditions"]["model"] == row["model"]
         assert told["rebuilt"]["records_played"] <= 8
         assert told["latency"]["received_ms"] > 0
-        assert set(told["step"]["features"]) == {"hour_sin", "hour_cos", "dwell", "interval"}
+        assert set(told["step"]["features"]) == set(
+            FEATURES if row["model"] == first[0]["model"] else PROMOTED
+        )
+
+
+def test_what_is_around_a_promotion_and_a_rollback_is_made_again(shop: Shop) -> None:
+    """The last output of each model before another answers, and the first ones of that one: of
+    users whose memory the new model has made anew, and has not."""
+    for partition in range(PARTITIONS):
+        own = [row for row in shop.predictions if row["source"]["partition"] == partition]
+        swaps = [n for n, (a, b) in enumerate(pairwise(own), 1) if a["model"] != b["model"]]
+        assert len(swaps) == 2
+        assert own[0]["model"] == own[-1]["model"] != own[swaps[0]]["model"]
+        for at in swaps:
+            for row in own[at - 1 : at + 2]:
+                told = shop.told("--event", row["event_id"], "--revision", str(row["revision"]))
+                assert told["identical"] is True
+                assert row in told["published"]["predictions"]
+                assert told["conditions"]["model"] == row["model"]
+
+
+def test_alerts_of_a_promoted_model_are_made_again(shop: Shop) -> None:
+    """Of any phase: it has taken over what the model before it opened."""
+    own = shop.predictions[0]["model"]
+    for row in some([row for row in shop.anomalies if row["model"] != own], 2):
+        told = shop.told("--alert", row["alert_id"], "--phase", row["phase"])
+        assert told["identical"] is True
+        assert told["conditions"]["model"] == row["model"]
 
 
 def test_corrections_are_made_again(shop: Shop) -> None:
@@ -228,7 +282,7 @@ def test_other_settings_than_the_workers_are_a_difference(shop: Shop) -> None:
 
 def test_a_model_that_is_not_at_hand_is_asked_for(shop: Shop, tmp_path: Path) -> None:
     row = shop.predictions[0]
-    spec = tiny_spec(features=("hour_sin", "hour_cos", "dwell", "interval"))
+    spec = tiny_spec(FEATURES)
     other = write_tiny_model(tmp_path / "other", spec, seed=9)
     environ = {"CLICKAHEAD_WORKER__MODEL_DIR": str(other)}
     refused = shop.explain("--event", row["event_id"], **environ)
