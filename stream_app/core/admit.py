@@ -253,7 +253,7 @@ class Admission:
         steps.pseudonym.append(pseudonym)
         self._touched.add(row)
         store.touch(pseudonym)
-        store.set_timer(pseudonym, row)
+        store.set_timer(row)
 
     def _put_late(self, row: int, late: Seen, session_hash: int) -> tuple[bool, int, int]:
         """Put an event in behind the user's newest one: whether it starts a session, the time since

@@ -1,48 +1,79 @@
-"""When open sessions end, in event time: a heap of deadlines, one for each user."""
+"""When open sessions end, in event time: a heap of deadlines, one for each row of users."""
 
 import heapq
-from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 Due = tuple[int, int]
 """(deadline in epoch ms, offset of the session's last event): the order in which sessions end."""
 
+_FIRST_ROWS = 256
+_CHUNK = 4_096
+_NEVER = 1 << 62
+
 
 class SessionTimers:
-    """Deadlines by pseudonym. They are lower bounds: events that move a deadline cost nothing, who
-    pops it sets it again."""
+    """Deadlines by row. They are lower bounds: events that move a deadline cost nothing, who pops
+    it sets it again.
+
+    After a restart most of them are far away: they wait as sorted columns, and enter the heap when
+    the watermark comes to them.
+    """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, int, bytes]] = []
-        self._number_of: dict[bytes, int] = {}
+        self._heap: list[tuple[int, int, int, int]] = []  # deadline, offset, number, row
+        self._number_of = np.zeros(_FIRST_ROWS, np.int64)  # of a row's timer; 0: it has none
         self._set_total = 0
+        self._waiting: npt.NDArray[np.int64] = np.zeros((0, 4), np.int64)  # as in the heap
+        self._waiting_ms = _NEVER
 
-    def __contains__(self, pseudonym: bytes) -> bool:
-        return pseudonym in self._number_of
+    def __contains__(self, row: int) -> bool:
+        return row < len(self._number_of) and bool(self._number_of[row])
 
-    def set(self, pseudonym: bytes, due: Due) -> None:
-        """Have the user popped once ``due`` has come."""
+    def set(self, row: int, due: Due) -> None:
+        """Have the row popped once ``due`` has come."""
+        self._make_room(row + 1)
         self._set_total += 1
-        self._number_of[pseudonym] = self._set_total
-        heapq.heappush(self._heap, (*due, self._set_total, pseudonym))
+        self._number_of[row] = self._set_total
+        heapq.heappush(self._heap, (*due, self._set_total, row))
 
-    def set_all(
-        self, due_ms: Sequence[int], offsets: Sequence[int], pseudonyms: Sequence[bytes]
-    ) -> None:
-        """Replace all timers by these, which are in the order of (deadline, offset)."""
-        numbers = range(self._set_total + 1, self._set_total + 1 + len(pseudonyms))
-        # What is in order is a heap.
-        self._heap = list(zip(due_ms, offsets, numbers, pseudonyms, strict=True))
-        self._number_of = dict(zip(pseudonyms, numbers, strict=True))
-        self._set_total += len(pseudonyms)
+    def set_all(self, due_ms: Any, offsets: Any, rows: npt.NDArray[np.intp]) -> None:
+        """Replace all timers by these [N]."""
+        self._heap.clear()
+        self._number_of[:] = 0
+        self._make_room(int(rows.max(initial=-1)) + 1)
+        numbers = np.arange(len(rows)) + self._set_total + 1
+        self._set_total += len(rows)
+        order = np.lexsort((offsets, due_ms))
+        columns = (due_ms[order], offsets[order], numbers, rows[order])
+        timers = np.stack(columns, axis=1).astype(np.int64)  # [N, 4]
+        self._number_of[timers[:, 3]] = numbers
+        self._wait(timers)
 
-    def cancel(self, pseudonym: bytes) -> None:
-        self._number_of.pop(pseudonym, None)
+    def cancel(self, row: int) -> None:
+        if row in self:
+            self._number_of[row] = 0
 
-    def pop(self, watermark_ms: int) -> tuple[bytes, Due] | None:
-        """The user whose deadline is the first, where it is not behind the watermark."""
+    def pop(self, watermark_ms: int) -> tuple[int, Due] | None:
+        """The row whose deadline is the first, where it is not behind the watermark."""
+        while self._waiting_ms <= watermark_ms:
+            for timer in self._waiting[:_CHUNK].tolist():
+                heapq.heappush(self._heap, tuple(timer))
+            self._wait(self._waiting[_CHUNK:])
         while self._heap and self._heap[0][0] <= watermark_ms:
-            deadline_ms, offset, number, pseudonym = heapq.heappop(self._heap)
-            if self._number_of.get(pseudonym) == number:
-                del self._number_of[pseudonym]
-                return pseudonym, (deadline_ms, offset)
+            deadline_ms, offset, number, row = heapq.heappop(self._heap)
+            if self._number_of[row] == number:
+                self._number_of[row] = 0
+                return row, (deadline_ms, offset)
         return None
+
+    def _wait(self, timers: npt.NDArray[np.int64]) -> None:
+        self._waiting = timers
+        self._waiting_ms = int(timers[0, 0]) if len(timers) else _NEVER
+
+    def _make_room(self, rows: int) -> None:
+        if rows > len(self._number_of):
+            more = np.zeros(max(rows, 2 * len(self._number_of)) - len(self._number_of), np.int64)
+            self._number_of = np.concatenate((self._number_of, more))

@@ -89,15 +89,15 @@ class PartitionStore(UserTable):
         return len(self.slots) >= self.config.max_users_per_partition
 
     def remove(self, pseudonym: bytes) -> None:
+        self._timers.cancel(self.slots[pseudonym])
         super().remove(pseudonym)
-        self._timers.cancel(pseudonym)
 
     # --- session timers, in event time
 
-    def set_timer(self, pseudonym: bytes, row: int) -> None:
+    def set_timer(self, row: int) -> None:
         """Have the session closed once the watermark passes its last event by the session gap."""
-        if pseudonym not in self._timers:
-            self._timers.set(pseudonym, self._due(row))
+        if row not in self._timers:
+            self._timers.set(row, self._due(row))
 
     def pop_due(self, watermark_ms: int) -> tuple[int, bytes, int] | None:
         """(deadline, pseudonym, row) of the first session that is due, or None.
@@ -106,14 +106,13 @@ class PartitionStore(UserTable):
         cost nothing here, and sessions still come in the order of their true deadlines.
         """
         while (popped := self._timers.pop(watermark_ms)) is not None:
-            pseudonym, expected = popped
-            row = self.slots[pseudonym]
+            row, expected = popped
             if not self.columns["session_open"][row]:
                 continue
             due = self._due(row)
             if due == expected:
-                return due[0], pseudonym, row
-            self._timers.set(pseudonym, due)
+                return due[0], self.pseudonyms[row], row
+            self._timers.set(row, due)
         return None
 
     def _due(self, row: int) -> Due:
@@ -122,16 +121,10 @@ class PartitionStore(UserTable):
 
     def _set_timers(self) -> None:
         """For all users with an open session."""
-        names, rows, column = list(self.slots), self.occupied(), self.columns
-        opened = np.flatnonzero(column["session_open"][rows])
-        due_ms = column["last_event_ms"][rows[opened]] + self.spec.session_gap_ms
-        offsets = column["last_offset"][rows[opened]]
-        order = np.lexsort((offsets, due_ms))
-        self._timers.set_all(
-            due_ms[order].tolist(),
-            offsets[order].tolist(),
-            [names[place] for place in opened[order].tolist()],
-        )
+        column = self.columns
+        rows = np.flatnonzero((column["session_open"] > 0) & (column["sessions_total"] > 0))
+        due_ms = column["last_event_ms"][rows] + self.spec.session_gap_ms
+        self._timers.set_all(due_ms, column["last_offset"][rows], rows)
 
     # --- the models that answer
 

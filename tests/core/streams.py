@@ -200,7 +200,7 @@ def put_event(store: PartitionStore, name: bytes, at_ms: int, offset: int) -> No
     column["session_open"][row] = 1
     column["sessions_total"][row] = 1
     store.touch(name)
-    store.set_timer(name, row)
+    store.set_timer(row)
 
 
 def restored(changelog: Iterable[Change], engine: Engine) -> PartitionStore:

@@ -1,14 +1,16 @@
 """A heap of deadlines against a plain dict of them."""
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.core.session_timers import Due, SessionTimers
 
+ROWS = (0, 1, 2, 255, 256, 3_000)
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["set", "set", "cancel", "pop", "all"]),
-        st.integers(0, 5),
+        st.sampled_from(ROWS),
         st.integers(0, 30),
     ),
     max_size=60,
@@ -19,26 +21,36 @@ STEPS = st.lists(
 def test_timers_are_popped_in_the_order_of_their_deadlines(
     steps: list[tuple[str, int, int]],
 ) -> None:
-    timers, told = SessionTimers(), dict[bytes, Due]()
-    for offset, (what, user, at_ms) in enumerate(steps):
-        name = bytes([user])
+    timers, told = SessionTimers(), dict[int, Due]()
+    for offset, (what, row, at_ms) in enumerate(steps):
         if what == "set":
-            told[name] = (at_ms, offset)
-            timers.set(name, told[name])
+            told[row] = (at_ms, offset)
+            timers.set(row, told[row])
         elif what == "cancel":
-            timers.cancel(name)
-            told.pop(name, None)
+            timers.cancel(row)
+            told.pop(row, None)
         elif what == "all":
-            entries = sorted((due, name) for name, due in told.items() if due[0] > at_ms)
-            told = {name: due for due, name in entries}
-            due_ms, offsets = [due[0] for due, _ in entries], [due[1] for due, _ in entries]
-            timers.set_all(due_ms, offsets, list(told))
+            told = {row: due for row, due in told.items() if due[0] > at_ms}
+            columns = np.array([(*due, row) for row, due in told.items()]).reshape(-1, 3)
+            timers.set_all(*columns.T)
         else:
-            due = sorted((due, name) for name, due in told.items() if due[0] <= at_ms)
+            due = sorted((due, row) for row, due in told.items() if due[0] <= at_ms)
             expected = (due[0][1], due[0][0]) if due else None
             assert timers.pop(at_ms) == expected
             if due:
                 del told[due[0][1]]
-        assert [user for user in range(6) if bytes([user]) in timers] == sorted(
-            name[0] for name in told
-        )
+        assert {row for row in ROWS if row in timers} == told.keys()
+
+
+def test_many_timers_of_a_restart_come_in_their_order_among_new_ones() -> None:
+    timers, count = SessionTimers(), 10_000
+    rows = np.random.default_rng(3).permutation(count)
+    timers.set_all(rows * 10, rows, rows)
+    timers.set(count, (15, 0))
+    timers.set(2, (17, 1))  # it had one at 20
+    timers.cancel(3)
+    found = []
+    for watermark_ms in (16, 50_000, 10 * count):
+        while (popped := timers.pop(watermark_ms)) is not None:
+            found.append(popped[0])
+    assert found == [0, 1, count, 2, *range(4, count)]
