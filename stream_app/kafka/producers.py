@@ -8,6 +8,7 @@ import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidProducerIdMapping, ProducerFenced
 
+from stream_app.kafka.answers import Answers
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
 
 log = logging.getLogger(__name__)
@@ -16,15 +17,10 @@ TRANSACTION_BACKOFF_SECONDS = 0.002
 """How long aiokafka waits while the broker still writes the previous transaction's markers. Its
 own 20 ms puts that much on every other micro-batch under load."""
 
-FENCE_TIMEOUT_SECONDS = 60.0
 STOP_SECONDS = 3.0
 
 FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
 """Another producer has this transactional id now, or the broker gave up on this one."""
-
-
-class FenceTimeout(RuntimeError):
-    """A transactional id could not be taken over in time."""
 
 
 async def plain_producer(config: ShellConfig) -> AIOKafkaProducer:
@@ -51,7 +47,7 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
     decided to commit is complete, and it can write no more: what is read afterwards is final.
 
     Raises:
-        FenceTimeout: the transaction coordinator did not answer in time.
+        FenceTimeout: no broker answered for too long, or none let go of the old transaction.
     """
     aiokafka.producer.sender.BACKOFF_OVERRIDE = TRANSACTION_BACKOFF_SECONDS
     producer = AIOKafkaProducer(
@@ -65,15 +61,9 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
         retry_backoff_ms=20,
     )
     try:
-        await asyncio.wait_for(producer.start(), FENCE_TIMEOUT_SECONDS)
-    except BaseException as error:
+        await Answers(producer.client).during(producer.start(), config.transactional_id(partition))
+    except BaseException:
         await let_go(producer)
-        if isinstance(error, TimeoutError):
-            raise FenceTimeout(
-                f"The transactional id {config.transactional_id(partition)} could not be taken over"
-                f" within {FENCE_TIMEOUT_SECONDS:.0f} s; see whether the brokers' transaction"
-                " coordinator is up."
-            ) from None
         raise
     return producer
 
@@ -90,7 +80,8 @@ async def take_over_log(
     """
     first = await take_over(config, partition)
     try:
-        await asyncio.wait_for(_enlist(first, log_of), FENCE_TIMEOUT_SECONDS)
+        name = config.transactional_id(partition)
+        await Answers(first.client).during(_enlist(first, log_of), name)
         # On return the marker is written.
         transactional = await take_over(config, partition)
     finally:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,13 +122,8 @@ def shop(kafka: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory)
     promoted = promotable(folder / "models")
     environ["CLICKAHEAD_WORKER__MODELS"] = str(promoted.parent)
     asyncio.run(ensured(load(None, environ), create=True))
-    log, sent = folder / "worker.log", list(clicks())
-    with log.open("wb") as file:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "stream_app", "worker"],
-            cwd=ROOT, env={**os.environ, **environ}, stderr=file, stdout=file,
-        )  # fmt: skip
-        thirds = [0, EVENTS // 3, 2 * EVENTS // 3, EVENTS]
+    sent, thirds = list(clicks()), [0, EVENTS // 3, 2 * EVENTS // 3, EVENTS]
+    with serving(environ, folder / "worker.log") as alive:
         for begin, end in pairwise(thirds):
             order = {thirds[1]: ["promote", promoted.name], thirds[2]: ["rollback"]}.get(begin)
             if order:
@@ -135,9 +131,7 @@ def shop(kafka: str, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory)
                 ordered = CliRunner().invoke(app, ["control", *order, "--wait"], obj=own)
                 assert ordered.exit_code == ExitCode.OK, ordered.output
             asyncio.run(send(kafka, f"{prefix}events", sent[begin:end]))
-            until_answered(kafka, prefix, end, worker, log)
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=30) == 0, log.read_text()
+            until_answered(kafka, prefix, end, alive)
     inputs = asyncio.run(read_all(kafka, f"{prefix}events", PARTITIONS))
     return Shop(
         kafka, environ, folder,
@@ -153,17 +147,38 @@ def promotable(models: Path) -> Path:
     return made.rename(models / open_engine(made).version)
 
 
-def until_answered(
-    kafka: str, prefix: str, events: int, worker: "subprocess.Popen[bytes]", log: Path
-) -> None:
+@contextmanager
+def serving(environ: Mapping[str, str], log: Path) -> Iterator[Callable[[], None]]:
+    """A worker as a process, asked to end and then waited for; asserts that it is alive."""
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(
+            [sys.executable, "-m", "stream_app", "worker"],
+            cwd=ROOT, env={**os.environ, **environ}, stderr=file, stdout=file,
+        ) as worker,
+    ):  # fmt: skip
+        try:
+
+            def alive() -> None:
+                assert worker.poll() is None, log.read_text()
+
+            yield alive
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(timeout=60) == 0, log.read_text()
+        finally:
+            worker.kill()
+
+
+def until_answered(kafka: str, prefix: str, events: int, alive: Callable[[], None]) -> None:
     """No event is repeated, so that each has its outcome; corrections come on top."""
-    deadline = time.monotonic() + 60
-    while True:
-        found = [asyncio.run(published(kafka, prefix, n)) for n in ("predictions", "rejected")]
-        if sum(row.get("revision", 0) == 0 for rows in found for row in rows) == events:
-            return
-        assert worker.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
+    answered, deadline = -1, 0.0
+    while answered < events:
+        rows = [asyncio.run(published(kafka, prefix, n)) for n in ("predictions", "rejected")]
+        before, answered = answered, sum(row.get("revision", 0) == 0 for r in rows for row in r)
+        if answered > before:
+            deadline = time.monotonic() + 60
+        alive()
+        assert time.monotonic() < deadline, f"{answered} of {events} answered"
         time.sleep(0.2)
 
 
