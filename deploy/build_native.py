@@ -14,7 +14,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("model/native/scan.c",)
+SOURCES = (
+    "model/native/scan.c",
+    "stream_app/core/native/predictions.c",
+    "stream_app/core/native/reservoir.c",
+)
 FLAGS = ("-O3", "-std=c11", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden")
 
 

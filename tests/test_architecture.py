@@ -78,6 +78,7 @@ TESTED_ELSEWHERE = {
     "model/net_shape.py": "tests/model/test_architectures.py",
     "stream_app/__main__.py": "tests/test_cli.py",
     "stream_app/bundled.py": "tests/commands/test_train.py",
+    "stream_app/core/answers.py": "tests/core/test_decide.py",
     "stream_app/core/late.py": "tests/core/test_refold.py",
     "stream_app/core/memory.py": "tests/core/test_rounds.py",
     "stream_app/core/newest.py": "tests/core/test_refold.py",

@@ -1,12 +1,16 @@
 """Columns in and records out: what one call of the core takes and gives."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from stream_app.core.events import OUTCOMES
 
+Numbers = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 Headers = Sequence[tuple[str, bytes | None]]
 
 BEFORE = -1
@@ -33,6 +37,42 @@ class Record(NamedTuple):
     row: int
     key: bytes | None
     value: bytes
+
+
+class PackedRecords(Sequence[Record]):
+    """Records that lie behind one another: keys of one length, and values up to ``ends``."""
+
+    def __init__(self, rows: Numbers, keys: Bytes, values: Bytes, ends: Numbers) -> None:
+        self.rows, self.keys, self.values, self.ends = rows, keys, values, ends
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Record]:
+        width, ends = self.keys.shape[1], self.ends.tolist()
+        keys, values = self.keys.tobytes(), self.values[: ends[-1] if ends else 0].tobytes()
+        starts = zip(range(0, len(keys), width), [0, *ends], ends, strict=False)
+        parts = ((keys[k : k + width], values[start:end]) for k, start, end in starts)
+        for row, (key, value) in zip(self.rows.tolist(), parts, strict=True):
+            yield Record(row, key, value)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        if isinstance(place, slice):
+            return list(self)[place]
+        k = range(len(self))[place]
+        start, end = self.ends[k - 1] if k else 0, self.ends[k]
+        return Record(int(self.rows[k]), self.keys[k].tobytes(), self.values[start:end].tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -83,7 +123,7 @@ class RecallSums(msgspec.Struct, frozen=True):
 class OutputBatch(msgspec.Struct, kw_only=True):
     """Everything that a batch gives rise to, each list in offset order."""
 
-    predictions: list[Record] = []
+    predictions: Sequence[Record] = []
     anomalies: list[Record] = []
     rejected: list[Record] = []
     outcomes: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))

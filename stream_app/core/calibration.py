@@ -5,11 +5,14 @@ p <= q whatever their distribution (Vovk et al., "Algorithmic Learning in a Rand
 The reservoir starts from the export's held-out scores and slowly follows the stream.
 """
 
-from bisect import bisect_left, insort
+import ctypes
+from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from model.spec import Floats
+from stream_app.core.compiled import address, library
 
 BLOCK = 256
 # One event in LEARN_EVERY replaces a random score: the reservoir's mean memory is
@@ -26,65 +29,121 @@ def mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
+class Arrays(ctypes.Structure):
+    """A reservoir as ``native/reservoir.c`` has it."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("slots", "ranked", "changed")),
+        *((name, ctypes.c_int64) for name in ("held", "size")),
+    )
+
+
+class CompiledForm:
+    """``native/reservoir.c``"""
+
+    def __init__(self, found: ctypes.CDLL) -> None:
+        held, number, scores = ctypes.POINTER(Arrays), ctypes.c_double, ctypes.c_void_p
+        count = ctypes.c_int64
+        self.p_value, self.learn = found.reservoir_p_value, found.reservoir_learn
+        self.p_value.argtypes, self.p_value.restype = (held, number), number
+        self.learn.argtypes, self.learn.restype = (held, number, ctypes.c_uint64), None
+        self.calm = found.reservoir_calm
+        self.calm.argtypes = (held, *[scores] * 3, count, count, number, count, *[scores] * 2)
+        self.calm.restype = count
+
+
+@cache
+def compiled_form() -> CompiledForm | None:
+    """None where it was not built."""
+    found = library(__file__, "reservoir", 1)
+    return None if found is None else CompiledForm(found)
+
+
 class Reservoir:
     """Up to ``size`` scores with the blocks that changed since they were last taken."""
 
-    def __init__(self, shipped: Floats, size: int) -> None:
+    def __init__(self, shipped: Floats, size: int, compiled: bool | None = None) -> None:
+        """``compiled`` False asks for the form in Python; None takes the compiled one if there."""
         start = np.sort(shipped.astype(np.float32))
         if len(start) > size:
             # Even quantiles keep both tails of a larger shipped sample.
             start = start[np.linspace(0, len(start) - 1, size).round().astype(np.int64)]
+        self.compiled = None if compiled is False else compiled_form()
         self._size = size
-        self._slots: list[float] = start.tolist()
-        self._ranked: list[float] = sorted(self._slots)
-        self._changed: set[int] = set()
+        self._slots = self._ranked = np.zeros(0)
+        self._changed = np.zeros(0, np.uint8)  # by block
+        self._lay_out(start.astype(np.float64), len(start))
+        self.rank()
+
+    def _lay_out(self, scores: npt.NDArray[np.float64], held: int) -> None:
+        """Make room for all scores that there may be, and put these first."""
+        room = max(self._size, held)
+        slots, changed = np.zeros(room), np.zeros(-(-room // BLOCK), np.uint8)
+        slots[: len(scores)] = scores
+        changed[: len(self._changed)] = self._changed
+        self._slots, self._ranked, self._changed = slots, np.zeros(room), changed
+        self.arrays = Arrays(address(slots), address(self._ranked), address(changed), held)
+        self.arrays.size = self._size
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return int(self.arrays.held)
 
     def p_value(self, score: float) -> float:
-        n = len(self._ranked)
-        return (1 + n - bisect_left(self._ranked, score)) / (n + 1)
+        if self.compiled is not None:
+            return float(self.compiled.p_value(self.arrays, score))
+        n = len(self)
+        return (1 + n - int(np.searchsorted(self._ranked[:n], score))) / (n + 1)
 
     def learn(self, score: float, seed: int) -> None:
         """Take in a score, or not, as the 64 bits of ``mix(seed)`` say."""
-        if len(self._slots) < self._size:
-            slot = len(self._slots)
-            self._slots.append(score)
+        if self.compiled is not None:
+            self.compiled.learn(self.arrays, score, seed)
+            return
+        held, ranked = len(self), self._ranked
+        if held < self._size:
+            slot = gone = held
+            self.arrays.held = held + 1
         else:
             bits = mix(seed)
             if bits % LEARN_EVERY:
                 return
             slot = (bits >> 8) % self._size
-            del self._ranked[bisect_left(self._ranked, self._slots[slot])]
-            self._slots[slot] = score
-        insort(self._ranked, score)
-        self._changed.add(slot // BLOCK)
+            gone = int(np.searchsorted(ranked[:held], self._slots[slot]))
+        place = int(np.searchsorted(ranked[:held], score, side="right"))
+        if place > gone:
+            place -= 1
+            ranked[gone:place] = ranked[gone + 1 : place + 1]
+        else:
+            ranked[place + 1 : gone + 1] = ranked[place:gone]
+        ranked[place] = self._slots[slot] = score
+        self._changed[slot // BLOCK] = 1
 
     def take_changes(self) -> list[tuple[int, bytes]]:
         """(block, float32 bytes) of every block that changed since the last call."""
-        blocks = sorted(self._changed)
-        self._changed.clear()
+        blocks = np.flatnonzero(self._changed).tolist()
+        self._changed[:] = 0
         return [(block, self._packed(block)) for block in blocks]
 
     def change_all(self) -> None:
         """Have every block taken as changed."""
-        self._changed.update(block for block, _ in self.records())
+        self._changed[: -(-len(self) // BLOCK)] = 1
 
     def records(self) -> list[tuple[int, bytes]]:
         """(block, float32 bytes) of all blocks."""
-        return [(block, self._packed(block)) for block in range(-(-len(self._slots) // BLOCK))]
+        return [(block, self._packed(block)) for block in range(-(-len(self) // BLOCK))]
 
     def restore(self, block: int, value: bytes) -> None:
         """Put a block back; call ``rank`` after the last one."""
-        scores = np.frombuffer(value, "<f4").tolist()
-        start = block * BLOCK
-        self._slots.extend([0.0] * (start + len(scores) - len(self._slots)))
-        self._slots[start : start + len(scores)] = scores
+        scores, start = np.frombuffer(value, "<f4"), block * BLOCK
+        end = start + len(scores)
+        if end > len(self._slots):
+            self._lay_out(self._slots[: len(self)], end)
+        self.arrays.held = max(len(self), end)
+        self._slots[start:end] = scores
 
     def rank(self) -> None:
-        self._ranked = sorted(self._slots)
+        self._ranked[: len(self)] = np.sort(self._slots[: len(self)])
 
     def _packed(self, block: int) -> bytes:
-        scores = self._slots[block * BLOCK : (block + 1) * BLOCK]
-        return np.array(scores, "<f4").tobytes()
+        held = self._slots[: len(self)]
+        return held[block * BLOCK : (block + 1) * BLOCK].astype("<f4").tobytes()

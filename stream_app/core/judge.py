@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from math import exp
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from model.spec import CLOSE, Engine
 from stream_app.core import alerts
 from stream_app.core.alerts import NO_ALERT, Alert, Phase
 from stream_app.core.batch import EventBatch
+from stream_app.core.calm import ANOMALOUS, NORMAL, STOPS, UNJUDGED, pass_calm, unjudged
 from stream_app.core.entries import Eviction, SessionEnd, Steps
 from stream_app.core.events import (
     AlertKind,
@@ -15,7 +18,6 @@ from stream_app.core.events import (
     Alternative,
     Anomaly,
     Source,
-    Verdict,
 )
 from stream_app.core.memory import likeliest_actions
 from stream_app.core.results import Results
@@ -36,10 +38,16 @@ class Happening(NamedTuple):
 
 
 Announce = Callable[[int, Anomaly], None]
+End = tuple[int, SessionEnd | Eviction]
+"""An end, and the number of steps before it."""
 
 
 class Judge:
-    """Pass 3's anomaly side for one part of a batch; calls ``announce(batch row, anomaly)``."""
+    """Pass 3's anomaly side for one part of a batch; calls ``announce(batch row, anomaly)``.
+
+    Calm steps are judged in stretches. They touch no alert, so what comes between them may wait
+    until the stretch is over, but for the ends of users with an open alert.
+    """
 
     def __init__(
         self,
@@ -55,18 +63,53 @@ class Judge:
         self._batch, self._store, self._engine = batch, store, engine
         self._explains = explains
         self._steps, self._results, self._announce = steps, results, announce
-        self._scores: list[float] = results.score.tolist()
+        self._reservoir, self._rate = store.reservoirs["surprise"], store.config.alert_rate
+        self.verdicts = unjudged(results.score)
+        self._rows = np.array(steps.row, np.intp)
+        self.offsets = np.array(batch.offsets, np.int64)[np.array(steps.batch_row, np.intp)]
+        self._unjudged = np.array(steps.fallback, np.bool_)
+        self._late = np.zeros(len(self._rows), np.bool_)
+        if steps.late:
+            self._late[list(steps.late)] = True
+        stops = store.columns["alert_offset"][self._rows] >= 0
+        stops = self._late | (stops & ~self._unjudged)
+        self._marks = self._unjudged * np.uint8(UNJUDGED) | stops * np.uint8(STOPS)
 
-    def step(self, k: int, where: Happening) -> Verdict:
-        """The verdict on step ``k``; moves its user's alert and the reservoir."""
-        score, row = self._scores[k], self._steps.row[k]
-        reservoir, config = self._store.reservoirs["surprise"], self._store.config
-        if self._steps.fallback[k]:
-            return Verdict("uncalibrated", round(score, 4))
+    def judge(
+        self,
+        ends: list[End],
+        step: Callable[[int], None],
+        end: Callable[[SessionEnd | Eviction], None],
+    ) -> None:
+        """Go through steps and ``ends`` in order. Calls ``step(number)`` where a step is not calm:
+        it has to come back to ``self.step``; and ``end(entry)`` for each end."""
+        n, k, done = len(self._rows), 0, 0
+        self._meet(ends)
+        while True:
+            stop = n
+            if done < len(ends) and self._has_alert[done:].any():
+                stop = ends[done + int(self._has_alert[done:].argmax())][0]
+            held = (self._reservoir, self.verdicts, self.offsets, self._marks)
+            k = pass_calm(*held, k, stop, self._rate)
+            while done < len(ends) and ends[done][0] <= k:
+                end(ends[done][1])
+                done += 1
+            if k < stop:
+                step(k)
+                k += 1
+            elif k == n:
+                return
+
+    def step(self, k: int, where: Happening) -> None:
+        """Find the verdict on a step that is not calm; moves its user's alert and the reservoir."""
+        verdicts, row, reservoir = self.verdicts, self._steps.row[k], self._reservoir
+        score, config = float(verdicts.scores[k]), self._store.config
+        if self._unjudged[k]:
+            return
         offset = where.source.offset
         if not alerts.calibrated(len(reservoir), config.alert_rate):
             reservoir.learn(score, offset)
-            return Verdict("uncalibrated", round(score, 4))
+            return
         alert = self._store.alert(row)
         p_value = reservoir.p_value(score)
         moved, phase = alerts.judge(alert, p_value, score, where.at_ms, offset, config)
@@ -79,48 +122,58 @@ class Judge:
             reservoir.learn(score, offset)
         kept = NO_ALERT if phase == "close" else moved
         if kept is not alert:
-            self._store.set_alert(row, kept)
-        state: Literal["anomalous", "normal"]
-        state = "anomalous" if p_value <= config.alert_rate else "normal"
-        return Verdict(state, round(score, 4), round(p_value, 6))
+            self._set_alert(row, kept)
+        verdicts.put(k, self._state(p_value), p_value)
 
-    def correction(self, k: int) -> Verdict:
-        """The verdict on the newest event behind late step ``k``, anew. It is only told: that event
-        has had its alert, and its score was learned."""
-        score = self._scores[self._results.left_by(k)]
-        reservoir, rate = self._store.reservoirs["surprise"], self._store.config.alert_rate
-        if self._steps.fallback[k] or not alerts.calibrated(len(reservoir), rate):
-            return Verdict("uncalibrated", round(score, 4))
-        p_value = reservoir.p_value(score)
-        state: Literal["anomalous", "normal"] = "anomalous" if p_value <= rate else "normal"
-        return Verdict(state, round(score, 4), round(p_value, 6))
+    def correction(self, k: int) -> None:
+        """Find the verdict on the newest event behind late step ``k`` anew. It is only told: that
+        event has had its alert, and its score was learned."""
+        left = self._results.left_by(k)
+        if self._unjudged[k] or not alerts.calibrated(len(self._reservoir), self._rate):
+            return
+        p_value = self._reservoir.p_value(float(self.verdicts.scores[left]))
+        self.verdicts.put(left, self._state(p_value), p_value)
+
+    def _state(self, p_value: float) -> int:
+        return ANOMALOUS if p_value <= self._rate else NORMAL
+
+    def _meet(self, ends: list[End]) -> None:
+        """Learn which ends are of users with an open alert."""
+        rows = [end.row if isinstance(end, SessionEnd) else -1 for _, end in ends]
+        self._end_rows = np.array(rows, np.intp)  # -1: of a user who has left the rows
+        self._has_alert = self._store.columns["alert_offset"][self._end_rows] >= 0
+        for place, (_, end) in enumerate(ends):
+            if isinstance(end, Eviction):
+                self._has_alert[place] = end.alert.is_open
+
+    def _set_alert(self, row: int, alert: Alert) -> None:
+        self._store.set_alert(row, alert)
+        theirs = (self._rows == row) & ~self._unjudged & ~self._late
+        self._marks[theirs] = STOPS if alert.is_open else 0
+        self._has_alert[self._end_rows == row] = alert.is_open
 
     def session_end(self, end: SessionEnd) -> None:
         """Score a session's close, since what is missing shows only there, and end its alert."""
-        where = self._place("close", end.batch_row, end.pseudonym, end.offset, end.at_ms)
-        self._score_close(end, where)
+        self._score_close("close", end, end)
         alert = self._store.alert(end.row)
         if alert.is_open:
-            self._close(alert, where)
-            self._store.set_alert(end.row, NO_ALERT)
+            self._close(alert, self._place("close", end))
+            self._set_alert(end.row, NO_ALERT)
 
     def eviction(self, gone: Eviction) -> None:
         """End everything that is open of a user who leaves the state."""
-        where = self._place("evict", gone.batch_row, gone.pseudonym, gone.offset, gone.at_ms)
         if gone.session is not None:
-            self._score_close(gone.session, where)
+            self._score_close("evict", gone.session, gone)
         if gone.alert.is_open:
-            self._close(gone.alert, where)
+            self._close(gone.alert, self._place("evict", gone))
 
-    def _place(
-        self, what: str, batch_row: int, pseudonym: bytes, offset: int, at_ms: int
-    ) -> Happening:
+    def _place(self, what: str, end: SessionEnd | Eviction) -> Happening:
         """Name something that no input record is: by what it is and the user's last record."""
-        source = Source(self._batch.topic, self._batch.partition, offset)
-        event_id = f"{what}-{source.topic}-{source.partition}-{offset}"
-        return Happening(batch_row, pseudonym, event_id, source, at_ms)
+        source = Source(self._batch.topic, self._batch.partition, end.offset)
+        event_id = f"{what}-{source.topic}-{source.partition}-{end.offset}"
+        return Happening(end.batch_row, end.pseudonym, event_id, source, end.at_ms)
 
-    def _score_close(self, end: SessionEnd, where: Happening) -> None:
+    def _score_close(self, what: str, end: SessionEnd, by: SessionEnd | Eviction) -> None:
         store = self._store
         if end.fallback:
             return
@@ -128,12 +181,16 @@ class Judge:
         if end.previous >= 0:
             surprise = float(self._results.close_surprise[self._results.left_by(end.previous)])
         reservoir, rate = store.reservoirs["session_close"], store.config.alert_rate
-        p_value = reservoir.p_value(surprise)
-        if alerts.calibrated(len(reservoir), rate) and p_value <= rate:
-            alert = Alert(end.at_ms, end.offset, 1, 0, 0, surprise)
-            reasons = [self._close_reason(end, surprise)] if self._explains else []
-            self._publish("session_close", "open", alert, where, p_value, reasons)
-            self._publish("session_close", "close", alert, where, p_value, [])
+        if alerts.calibrated(len(reservoir), rate):
+            p_value = reservoir.p_value(surprise)
+            if p_value <= rate:
+                alert, where = (
+                    Alert(end.at_ms, end.offset, 1, 0, 0, surprise),
+                    self._place(what, by),
+                )
+                reasons = [self._close_reason(end, surprise)] if self._explains else []
+                self._publish("session_close", "open", alert, where, p_value, reasons)
+                self._publish("session_close", "close", alert, where, p_value, [])
         reservoir.learn(surprise, end.offset)
 
     def _close(self, alert: Alert, where: Happening) -> None:

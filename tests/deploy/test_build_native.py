@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ("model/native", "stream_app/core/native")
 
 SCRIPT = """
 import sys
@@ -20,8 +21,9 @@ print(data)
 
 def build(folder: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
     """Run the hook on a copy of the sources, as an installer would in a process of its own."""
-    shutil.copytree(ROOT / "model/native", folder / "model/native", dirs_exist_ok=True)
-    for library in (folder / "model/native").glob("*.so"):
+    for native in FOLDERS:
+        shutil.copytree(ROOT / native, folder / native, dirs_exist_ok=True)
+    for library in folder.rglob("*.so"):
         library.unlink()
     return subprocess.run(  # noqa: S603
         [sys.executable, "-c", SCRIPT, str(ROOT / "deploy"), str(folder)],
@@ -32,10 +34,13 @@ def build(folder: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_library_lies_beside_its_source_and_in_the_wheel(tmp_path: Path) -> None:
+def test_each_library_lies_beside_its_source_and_in_the_wheel(tmp_path: Path) -> None:
     done = build(tmp_path, PATH="/usr/local/bin:/usr/bin:/bin")
-    assert (tmp_path / "model/native/scan.so").stat().st_size > 0
-    assert "'artifacts': ['model/native/scan.so']" in done.stdout
+    for native in FOLDERS:
+        for source in (ROOT / native).glob("*.c"):
+            library = f"{native}/{source.stem}.so"
+            assert (tmp_path / library).stat().st_size > 0
+            assert f"'{library}'" in done.stdout
     assert "'pure_python': False" in done.stdout
 
 
@@ -44,7 +49,7 @@ def test_without_a_compiler_the_install_goes_on_and_says_so(tmp_path: Path) -> N
         done = build(tmp_path, **environ)
         assert "{'artifacts': []}" in done.stdout
         assert "Install a C compiler" in done.stderr
-        assert not (tmp_path / "model/native/scan.so").exists()
+        assert not [*tmp_path.rglob("*.so")]
 
 
 def test_a_compiler_that_is_not_there_is_named(tmp_path: Path) -> None:
