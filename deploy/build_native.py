@@ -18,6 +18,7 @@ SOURCES = (
     "model/native/scan.c",
     "stream_app/core/native/predictions.c",
     "stream_app/core/native/reservoir.c",
+    "stream_app/kafka/native/record_batches.c",
 )
 FLAGS = ("-O3", "-std=c11", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden")
 

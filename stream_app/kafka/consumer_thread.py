@@ -109,6 +109,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
             if not tps:
                 await asyncio.sleep(wait)
                 return []
+            _hand_out_as_read(fetcher)
             try:
                 drained = await fetcher.fetched_records(tps, timeout=wait, max_records=max_rows)
             except OffsetOutOfRangeError as error:
@@ -235,6 +236,19 @@ class ConsumerThread(AIOKafkaConsumerThread):
         """Commit for the group. Raises CommitFailedError when the group has moved on."""
         plain = dict(zip(_plain(offsets), offsets.values(), strict=True))
         await self.call(self._ensure_consumer().commit, plain)
+
+
+def _hand_out_as_read(fetcher: Any) -> None:
+    """Have what is fetched handed out as aiokafka's parser read it: copying a record into a
+    ConsumerRecord, which has the same fields and some that nobody asks for, takes six times as
+    long as reading it."""
+    for fetched in fetcher._records.values():
+        if (records := getattr(fetched, "_partition_records", None)) is not None:
+            records._consumer_record = _as_read
+
+
+def _as_read(tp: TopicPartition, record: Any) -> Any:
+    return record
 
 
 def _plain(tps: Iterable[TP]) -> list[TopicPartition]:

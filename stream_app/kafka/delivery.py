@@ -6,15 +6,17 @@ from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from stream_app.kafka.packing import Header, KeyValue, Packed, pack
+from stream_app.core.batch import PackedRecords
+from stream_app.kafka.packing import Packed, pack
 from stream_app.kafka.producers import let_go, plain_producer, take_over, take_over_log
+from stream_app.kafka.record_batches import Header, KeyValue
 from stream_app.kafka.shell_config import ShellConfig
 
 
 class Results(NamedTuple):
     """What a micro-batch of one partition leaves behind."""
 
-    outputs: Mapping[str, Sequence[KeyValue]]  # topic to records
+    outputs: Mapping[str, Sequence[KeyValue] | PackedRecords]  # topic to records
     headers: Mapping[str, list[Header]]  # of every record of a topic
     changes: Sequence[KeyValue]  # the state's changelog records, partition record included
     timestamp_ms: int

@@ -6,17 +6,18 @@ smaller ones wait, and grow.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, time
 from typing import Any, Protocol
 
-from stream_app.core.batch import EventBatch
+from stream_app.core.batch import EventBatch, PackedRecords, Record
 from stream_app.kafka.batch_limit import BatchLimit
 from stream_app.kafka.delivery import Committer, Results
 from stream_app.kafka.inbox import Chunk, Gap, Inbox, Taken
 from stream_app.kafka.observer import Done, Observer
 from stream_app.kafka.packing import Packed
+from stream_app.kafka.record_batches import KeyValue
 from stream_app.kafka.shell_config import ShellConfig
 from stream_app.kafka.stages import Stages
 from stream_app.kafka.store import Anchor
@@ -220,7 +221,7 @@ class Lane:
         header = (LATENCY, clock.header())
         results = Results(
             outputs={
-                topic: [(key, value) for _, key, value in getattr(outputs, field)]
+                topic: _without_rows(getattr(outputs, field))
                 for field, topic in self.config.outputs.items()
             },
             headers={self.config.outputs[field]: [header] for field in self.core.measured},
@@ -265,6 +266,12 @@ def fixed_until(config: ShellConfig, expected: int, ends: int) -> int:
     if config.delivery == "exactly_once":
         return 0
     return min(expected + config.max_batch_events, ends)
+
+
+def _without_rows(records: Sequence[Record]) -> Sequence[KeyValue] | PackedRecords:
+    if isinstance(records, PackedRecords):
+        return records
+    return [(key, value) for _, key, value in records]
 
 
 def event_batch(topic: str, partition: int, taken: Taken) -> EventBatch:

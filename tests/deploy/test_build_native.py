@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("model/native", "stream_app/core/native")
+FOLDERS = ("model/native", "stream_app/core/native", "stream_app/kafka/native")
 
 SCRIPT = """
 import sys

@@ -28,7 +28,7 @@ def test_records_come_out_in_order_and_a_stub_stands_for_what_is_too_large(
     given_records: list[tuple[bytes | None, bytes | None]],
 ) -> None:
     headers = [("latency", b"{}")]
-    packed = pack(create, "topic", given_records, 7, RECORD_LIMIT, headers)
+    packed = pack(create, "topic", given_records, 7, RECORD_LIMIT, headers, BATCH_BYTES)
     found = [row for batch in packed.batches for row in unpacked(batch)]
     assert packed.records == len(found) == len(given_records)
     stubs = 0
@@ -50,7 +50,7 @@ def test_records_come_out_in_order_and_a_stub_stands_for_what_is_too_large(
 def test_a_batch_is_over_its_size_only_for_a_single_record(
     given_records: list[tuple[bytes | None, bytes | None]],
 ) -> None:
-    packed = pack(create, "topic", given_records, 7, RECORD_LIMIT, [])
+    packed = pack(create, "topic", given_records, 7, RECORD_LIMIT, [], BATCH_BYTES)
     for batch in packed.batches:
         assert batch.closed()
         assert batch.size() <= BATCH_BYTES or batch.record_count() == 1
@@ -58,4 +58,4 @@ def test_a_batch_is_over_its_size_only_for_a_single_record(
 
 
 def test_nothing_makes_no_batch() -> None:
-    assert pack(create, "topic", [], 7, RECORD_LIMIT, []).batches == []
+    assert pack(create, "topic", [], 7, RECORD_LIMIT, [], BATCH_BYTES).batches == []
