@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.spec import Floats
-from stream_app.core.compiled import address, library
+from stream_app.core.c_library import address, library
 
 BLOCK = 256
 # One event in LEARN_EVERY replaces a random score: the reservoir's mean memory is

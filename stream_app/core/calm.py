@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_app.core.alerts import calibrated
+from stream_app.core.c_library import addresses
 from stream_app.core.calibration import Reservoir
-from stream_app.core.compiled import addresses
 from stream_app.core.events import Verdict
 
 STATES: tuple[Any, ...] = ("normal", "anomalous", "uncalibrated")

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from model.spec import Floats, Ints, ModelSpec, Vocabulary
 from stream_app.core.answers import FALLBACKS, Answers
 from stream_app.core.batch import PackedRecords, Record, Route
+from stream_app.core.c_library import address, addresses, library
 from stream_app.core.calm import Verdicts
-from stream_app.core.compiled import address, addresses, library
 from stream_app.core.events import Prediction, RankedItem, Source
 from stream_app.core.privacy import PSEUDONYM_BYTES
 

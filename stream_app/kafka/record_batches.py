@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_app.core.batch import PackedRecords
-from stream_app.core.compiled import address, addresses, library
+from stream_app.core.c_library import address, addresses, library
 
 Header = tuple[str, bytes]
 KeyValue = tuple[bytes | None, bytes | None]

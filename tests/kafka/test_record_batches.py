@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_app.core.batch import PackedRecords
-from stream_app.core.compiled import address
+from stream_app.core.c_library import address
 from stream_app.kafka.packing import Packed, pack
 from stream_app.kafka.record_batches import (
     ColumnBatch,

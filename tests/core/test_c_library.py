@@ -3,7 +3,7 @@
 import numpy as np
 
 from stream_app.core import calibration
-from stream_app.core.compiled import address, library
+from stream_app.core.c_library import address, library
 
 
 def test_a_library_is_there_in_its_own_version_and_in_no_other() -> None:
