@@ -50,13 +50,17 @@ def markov_logits(train: EventLog, log: EventLog, spec: ModelSpec) -> Floats:
     return logits
 
 
-def boosted_logits(train: EventLog, log: EventLog, spec: ModelSpec) -> Floats:
-    """Logits [N, A] of the next action by gradient-boosted trees on a window of the session."""
+def boosted_logits(
+    train: EventLog, log: EventLog, spec: ModelSpec, after: Longs | None = None
+) -> Floats:
+    """Logits [P, A] of the next action after the events ``after`` [P] (None: all), by
+    gradient-boosted trees on a window of the session."""
+    after = np.arange(log.events) if after is None else after
     target = targets_of(train, spec).action
     known = target != NONE
     classes = np.unique(target[known])
-    logits = np.full((log.events, len(spec.actions)), -20.0, np.float32)
-    if len(classes) < 2:
+    logits = np.full((len(after), len(spec.actions)), -20.0, np.float32)
+    if len(classes) < 2 or len(after) == 0:
         logits[:, classes] = 0
         return logits
     told = lightgbm.Dataset(
@@ -65,7 +69,7 @@ def boosted_logits(train: EventLog, log: EventLog, spec: ModelSpec) -> Floats:
         categorical_feature=list(range(_WINDOW)),
     )
     trees = lightgbm.train(_PARAMETERS | {"num_class": len(classes)}, told, _ROUNDS)
-    shares = np.asarray(trees.predict(window_features(log, spec), num_threads=1))
+    shares = np.asarray(trees.predict(window_features(log, spec)[after], num_threads=1))
     logits[:, classes] = np.log(np.maximum(shares, 1e-9))
     return logits
 

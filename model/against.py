@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from model import blend, checkpoint
-from model.action_rivals import boosted_logits, markov_logits
+from model.action_contest import NET, contest, fit_leans
 from model.anchors import recognised
 from model.architectures import build_net
 from model.blend import Blend, BlendConfig, examples_of, fit_blend, judge, judged_as
 from model.candidates import Member, fame, member_scores
 from model.config import TrainConfig
-from model.data import NONE, data_hash, stretch_of, targets_of
+from model.data import data_hash, stretch_of
 from model.ensembles import average, fused
 from model.evaluate import EvaluationError
-from model.head_metrics import action_metrics
+from model.holdout import hold_out, hold_out_last
 from model.lead import HeldOut, held_out, lead, lead_text
 from model.log import EventLog, Longs
 from model.members import BLENDED, fit_members, tune_neighbours
@@ -37,7 +37,7 @@ from model.scoring import NetRecommender
 from model.spec import ModelSpec
 from model.train import held_back, train
 
-BLEND, AVERAGE, FUSION, NET = "blend", "logit average", "rank fusion", "net"
+BLEND, AVERAGE, FUSION = "blend", "logit average", "rank fusion"
 # Share of the newest sessions that a blend is fitted on where training has held out none.
 _HELD_OUT = 0.1
 
@@ -50,6 +50,8 @@ class Prepared(msgspec.Struct, frozen=True):
     data_hash: str
     fingerprint: str
     held_out: HeldOut
+    # Lean to rare actions of each contestant for the next one.
+    leans: dict[str, float]
 
 
 def compare_all(
@@ -136,7 +138,13 @@ def prepare(
     newer = asked.event[len(asked.event) // 2 :]
     session = stretch_of(train_log.session_start, train_log.events)[newer]
     beside = held_out(judged, judged_as("both"), session)
-    prepared = Prepared(tuned, fitted, hashed, saved.manifest.fingerprint, beside)
+    tell("the next action's rivals")
+    if probe_config.leave_one_out:
+        late = hold_out_last(train_log, saved.spec).late
+    else:
+        late = hold_out(train_log, probe_config.held_out).late
+    leans = fit_leans(probe.net, early, train_log, late, saved.spec)
+    prepared = Prepared(tuned, fitted, hashed, saved.manifest.fingerprint, beside, leans)
     checkpoint.write_atomically(path, msgspec.json.encode(prepared))
     return prepared
 
@@ -165,8 +173,8 @@ def compare(
     Keys: ``members``, metrics by name; ``differences``, the blend's lead over each of them in
     Recall@20 and MRR@20 with the interval of a paired bootstrap over sessions; ``held_out``, the
     same on the newest training sessions; ``published`` where the data set is known by its counts;
-    ``actions``, what foretells the next action without a net. Without ``prepared`` there is no
-    blend, and rank fusion is what leads.
+    ``actions``, the contest for the next action. Without ``prepared`` there is no blend, and rank
+    fusion is what leads.
     """
     saved = checkpoint.load(directory)
     spec, tell = saved.spec, _teller(console)
@@ -177,7 +185,7 @@ def compare(
     leader = FUSION if prepared is None else BLEND
     ranks = _all_ranks(members, prepared, train_log, test_log, spec, questions, filter_seen, tell)
     session = stretch_of(test_log.session_start, test_log.events)[questions.event]
-    by_session = protocol == "session"
+    leans = {} if prepared is None else prepared.leans
     split = recognised(train_log.events, spec.item_count, len(questions.event))
     return {
         "n": len(questions.event),
@@ -194,23 +202,9 @@ def compare(
         "blend": None if prepared is None else prepared.fitted.method,
         "neighbours": msgspec.to_builtins(neighbours),
         "published": None if split is None else msgspec.to_builtins(split),
-        "actions": _action_rivals(train_log, test_log, spec, among) if by_session else {},
-    }
-
-
-def _action_rivals(
-    train_log: EventLog,
-    test_log: EventLog,
-    spec: ModelSpec,
-    among: npt.NDArray[np.bool_] | None,
-) -> dict[str, Any]:
-    """How well the next action is foretold without a net, by the name of the rival."""
-    target = targets_of(test_log, spec).action
-    target = target if among is None else np.where(among, target, np.int32(NONE))
-    rivals = {"Markov, two actions": markov_logits, "boosted trees": boosted_logits}
-    return {
-        name: action_metrics(rival(train_log, test_log, spec), target)
-        for name, rival in rivals.items()
+        "actions": contest(_recommender(saved).net, train_log, test_log, spec, leans, among)
+        if protocol == "session"
+        else {},
     }
 
 
@@ -295,22 +289,4 @@ def table(result: dict[str, Any]) -> Table:
             values = (anchor["metrics"].get(metric) for metric in names)
             texts = ("" if value is None else f"{value:.4f}" for value in values)
             shown.add_row(f"{anchor['system']} (published)", *texts, "", "")
-    return shown
-
-
-def action_table(net: dict[str, Any], rivals: dict[str, Any], actions: Sequence[str]) -> Table:
-    """The next action by the net's head and by its rivals, one against the rest for each action.
-
-    ``net`` and each of ``rivals`` are what ``action_metrics`` gave; codes index ``actions``.
-    """
-    shown = Table(title=f"{net['n']:,} next actions")
-    shown.add_column("")
-    codes = sorted(net.get("auc", {}), key=int)
-    headings = ("accuracy", "macro F1", "macro AUC", "ECE")
-    for heading in (*headings, *(f"AUC {actions[int(code)]}" for code in codes)):
-        shown.add_column(heading, justify="right")
-    for name, row in {NET: net, **rivals}.items():
-        values = [row[key] for key in ("accuracy", "macro_f1", "macro_auc", "ece")]
-        values += [row["auc"].get(code) for code in codes]
-        shown.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
     return shown

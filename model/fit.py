@@ -3,6 +3,7 @@
 import copy
 import math
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -56,6 +57,7 @@ class Fitting:
         self.item_targets = int(np.count_nonzero(targets.item != NONE))
         self.columns = columns_of(log, spec, targets, config, guide.lessons)
         self.segments: Segments = segments_of(log, spec, config.max_length)
+        self.asked = self.segments.stop - self.segments.scored  # [R] events that are asked after
         self.detach_heads = (
             config.detach_heads
             if config.detach_heads is not None
@@ -105,7 +107,7 @@ class Fitting:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(epoch, batch, generator, progress)
+        loss = self._loss(epoch, self._weighed(batch, batches), batch, generator, progress)
         torch.autograd.backward(loss.total + self.leash.penalty())
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         total = loss.total.item()
@@ -120,12 +122,28 @@ class Fitting:
         self._update_average()
         return loss
 
+    def _weighed(self, batch: Longs, batches: int) -> TrainConfig:
+        """The settings with the heads' weight as the events of a batch of ``batches`` deserve.
+
+        A batch holds sequences of like length and its loss is a mean, by which an event among short
+        ones would count for more than one among long ones, and the heads foretell too many ends.
+        """
+        share = self.asked[batch].sum() * batches / self.asked.sum()
+        return msgspec.structs.replace(
+            self.config, head_weight=self.config.head_weight * float(share)
+        )
+
     def _loss(
-        self, epoch: int, batch: Longs, generator: torch.Generator, progress: float
+        self,
+        epoch: int,
+        config: TrainConfig,
+        batch: Longs,
+        generator: torch.Generator,
+        progress: float,
     ) -> BatchLoss:
         if epoch < self.config.pretrain_epochs and isinstance(self.net, TransformerNet):
             return masked_loss(
-                self.net, self.columns, self.segments, batch, self.config, generator, progress
+                self.net, self.columns, self.segments, batch, config, generator, progress
             )
         return batch_loss(
             self.net,
@@ -133,7 +151,7 @@ class Fitting:
             self.columns,
             self.segments,
             batch,
-            self.config,
+            config,
             self.detach_heads,
             generator,
             progress,

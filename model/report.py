@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from model import checkpoint
+from model.action_contest import NET
 from model.checkpoint import Manifest, write_atomically
 from model.lineage import learned_from
 from model.report_figures import (
@@ -22,7 +23,7 @@ from model.report_figures import (
 )
 
 RANKING = ("recall@5", "recall@10", "recall@20", "ndcg@10", "mrr@20")
-ACTION = ("accuracy", "macro_f1", "macro_auc", "ece")
+ACTION = ("accuracy", "macro_f1", "leaning_f1", "macro_auc", "ece")
 INTENT = ("share", "precision", "recall", "f1", "auc", "average_precision", "ece")
 LEADS = ("recall@20", "mrr@20")
 
@@ -45,6 +46,7 @@ def report(directory: Path, metrics: Mapping[str, Any], notices: Sequence[str] =
     manifest = checkpoint.load(directory).manifest
     spec, net = manifest.spec, manifest.net
     against = metrics.get("against") or {}
+    heads = _heads(metrics, against)
     shape = f", {net.layers} layers, {net.heads} heads" if net.name == "transformer" else ""
     about = (
         f"{net.name}{shape}, {spec.hidden_width} hidden numbers, {len(spec.actions)} actions, "
@@ -66,8 +68,8 @@ def report(directory: Path, metrics: Mapping[str, Any], notices: Sequence[str] =
         leader=against.get("leader"),
         leads=against.get("differences"),
         lead_columns=LEADS,
-        head_columns=_with_aucs(metrics),
-        heads=_heads(metrics, against),
+        head_columns=_head_columns(heads, metrics),
+        heads=heads,
         intent_columns=INTENT,
         intents=[
             {"name": name, "metrics": metrics[name]}
@@ -84,7 +86,7 @@ def report(directory: Path, metrics: Mapping[str, Any], notices: Sequence[str] =
 
 def _ranking(metrics: Mapping[str, Any], against: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table: the model, then its rivals, the best first, then what is published."""
-    members = {k: v for k, v in against.get("members", {}).items() if k != "net"}
+    members = {k: v for k, v in against.get("members", {}).items() if k != NET}
     others = {**metrics["baselines"], **members}
     ordered = sorted(others.items(), key=lambda row: -row[1]["mrr@20"])
     split = metrics["published"] or {"anchors": ()}
@@ -98,21 +100,22 @@ def _ranking(metrics: Mapping[str, Any], against: Mapping[str, Any]) -> list[dic
     ]
 
 
-def _with_aucs(metrics: Mapping[str, Any]) -> list[str]:
+def _head_columns(heads: list[dict[str, Any]], metrics: Mapping[str, Any]) -> list[str]:
     names = [metrics["actions"][int(code)] for code in metrics["action"].get("auc", ())]
-    return [*ACTION, *(f"AUC {name}" for name in names)]
+    told = [name for name in ACTION if any(name in row["metrics"] for row in heads)]
+    return [*told, *(f"AUC {name}" for name in names)]
 
 
 def _heads(metrics: Mapping[str, Any], against: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table of next actions; none where the log has no action to foretell."""
     if len(metrics["action"].get("classes", ())) < 2:
         return []
-    rows = {"model": metrics["action"], **against.get("actions", {})}
+    rows = against.get("actions") or {NET: metrics["action"]}
     names = metrics["actions"]
     return [
         {
             "name": name,
-            "kind": "model" if name == "model" else "other",
+            "kind": "model" if name == NET else "other",
             "metrics": row | {f"AUC {names[int(c)]}": auc for c, auc in row["auc"].items()},
         }
         for name, row in rows.items()

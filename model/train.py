@@ -80,7 +80,9 @@ def train(
         except DivergedError:
             state.unlink(missing_ok=True)  # it would lead to the same end again
             raise
-    baselines.save(out, baselines.fit(log, spec))
+    # What the weights have not seen is kept from the baselines beside them, too.
+    learned = held_back(log, spec, config)[0] if config.holds_out and not config.refit else log
+    baselines.save(out, baselines.fit(learned, spec))
     manifest = checkpoint.save(
         out,
         spec,

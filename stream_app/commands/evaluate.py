@@ -107,7 +107,8 @@ def command(
     if unseen.notice:
         console.print(unseen.notice, highlight=False)
     if against is not None:
-        from model.against import action_table, compare_all
+        from model.action_contest import action_table
+        from model.against import compare_all
         from model.against import table as against_table
         from model.lead import HeldOut, held_out_table
 
@@ -152,4 +153,4 @@ def command(
         if others["held_out"] is not None:
             Console().print(held_out_table(convert(others["held_out"], HeldOut)))
         if others["actions"] and metrics["action"]["n"]:
-            Console().print(action_table(metrics["action"], others["actions"], saved.spec.actions))
+            Console().print(action_table(others["actions"], saved.spec.actions))

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from model.action_contest import action_table
 from model.against import (
     BLEND,
     FUSION,
     Prepared,
-    action_table,
     compare_all,
     prepare,
     table,
@@ -59,7 +59,7 @@ def test_everything_stands_in_one_table(folder: Path) -> None:
     assert isinstance(console.file, io.StringIO)
     rivals = result["actions"]
     assert {row["n"] for row in rivals.values()} == {TEST.events}
-    console.print(action_table(rivals["boosted trees"], rivals, SPEC.actions))
+    console.print(action_table(rivals, SPEC.actions))
     for word in (*result["members"], "blend leads", *rivals, "AUC purchase"):
         assert word in console.file.getvalue()
 

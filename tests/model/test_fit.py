@@ -11,6 +11,10 @@ import torch
 from model.config import TrainConfig
 from model.data import NONE, targets_of
 from model.fit import DivergedError, Fitting, initial_net, learning_rate
+from model.predicted_actual import by_class
+from model.questions import part_of, questions_of
+from model.scoring import answer
+from model.spec import CLOSE
 from tests.model.logs import learnable_log, log_of, spec_of
 
 SPEC = spec_of()
@@ -113,3 +117,20 @@ def test_a_log_of_one_session_can_be_fitted() -> None:
     fitting = Fitting(log, SPEC, CONFIG, epochs=1)
     loss = fitting.step(0, 0, 1, fitting.batches(0)[0])
     assert loss.item_count == 1
+
+
+def test_heads_foretell_as_many_ends_as_come_however_batches_are_sorted() -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.where(rng.random(240) < 0.1, 60, 2)
+    users = [[[(int(rng.integers(SPEC.item_count)), 2)] * length] for length in lengths]
+    log = log_of(users, SPEC)
+    config = msgspec.structs.replace(CONFIG, head_weight=1.0, input_dropout=0.9)
+    fitting = Fitting(log, SPEC, config, epochs=4)
+    for epoch in range(4):
+        batches = fitting.batches(epoch)
+        for number, batch in enumerate(batches):
+            fitting.step(epoch, number, len(batches), batch)
+    nothing = part_of(questions_of(log, SPEC, "session"), slice(0, 0))
+    heads = answer(fitting.net, log, SPEC, nothing, np.arange(log.events)).action_logits
+    close = by_class(heads, targets_of(log, SPEC).action)[CLOSE]
+    assert close["predicted"] == pytest.approx(close["actual"], rel=0.3)

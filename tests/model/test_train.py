@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from model import checkpoint
+from model import baselines, checkpoint
 from model.checkpoint import Manifest
 from model.config import TrainConfig
 from model.data import DataError
@@ -21,7 +21,7 @@ from model.fit import DivergedError
 from model.log import EventLog
 from model.resume import Position, ResumeError
 from model.spec import ModelSpec
-from model.train import STATE_FILE, TrainError, train
+from model.train import STATE_FILE, TrainError, held_back, train
 from tests.model.logs import learnable_log, log_of, spec_of
 
 ITEMS = tuple("abcdef")
@@ -150,6 +150,16 @@ def test_without_refit_the_best_epoch_is_kept(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         run(tmp_path / "killed", config, kill_at=8)
     assert run(tmp_path / "killed", config).fingerprint == manifest.fingerprint
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_baselines_have_seen_what_the_weights_have(tmp_path: Path, refit: bool) -> None:
+    config = msgspec.structs.replace(CHOOSING, refit=refit, epochs=1)
+    run(tmp_path, config)
+    early, _ = held_back(LOG, SPEC, config)
+    clicks = int(baselines.load(tmp_path, SPEC).popularity.sum())
+    assert early.events < LOG.events
+    assert clicks == (LOG if refit else early).events
 
 
 def test_early_stopping_waits_for_patience_epochs(tmp_path: Path) -> None:
