@@ -9,37 +9,58 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = (
-    "model/native/scan.c",
-    "stream_app/core/native/predictions.c",
-    "stream_app/core/native/reservoir.c",
-    "stream_app/kafka/native/record_batches.c",
+
+class Library(NamedTuple):
+    """A pattern of sources, the shared library that they make, and what it takes to make it."""
+
+    sources: str
+    path: str
+    include: str | None = None
+    packages: str = "gcc"  # of Debian and Ubuntu
+
+
+ALONE = (
+    "model/native/scan",
+    "stream_app/core/native/predictions",
+    "stream_app/core/native/reservoir",
+    "stream_app/kafka/native/record_batches",
+)
+LIBRARIES = (
+    *(Library(f"{name}.c", f"{name}.so") for name in ALONE),
+    # An extension module carries the tag of the Python that it is made for: no other opens it.
+    Library(
+        "stream_app/core/extension/*.c",
+        f"stream_app/core/extension/passes{sysconfig.get_config_var('EXT_SUFFIX')}",
+        sysconfig.get_path("include"),
+        "gcc and python3-dev",
+    ),
 )
 FLAGS = ("-O3", "-std=c11", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden")
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts a shared library beside each source."""
+    """Puts each shared library beside its sources."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         compiler = _compiler()
-        for source in SOURCES:
-            path = Path(self.root, source)
-            library = path.with_suffix(".so")
-            if compiler is None or not _compile(compiler, path, library):
-                library.unlink(missing_ok=True)
+        for library in LIBRARIES:
+            path = Path(self.root, library.path)
+            if compiler is None or not _compile(compiler, library, Path(self.root)):
+                path.unlink(missing_ok=True)
                 print(  # noqa: T201
-                    f"clickahead: {source} was not compiled: its slower form in Python will serve."
-                    " Install a C compiler (Debian, Ubuntu: the package gcc) and install again.",
+                    f"clickahead: {library.sources} was not compiled: its slower form in Python"
+                    " will serve. Install a C compiler (Debian, Ubuntu: the package "
+                    f"{library.packages}) and install again.",
                     file=sys.stderr,
                 )
                 continue
-            build_data["artifacts"].append(str(library.relative_to(self.root)))
+            build_data["artifacts"].append(library.path)
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
 
@@ -52,9 +73,12 @@ def _compiler() -> list[str] | None:
     return None if found is None else [found]
 
 
-def _compile(compiler: list[str], source: Path, library: Path) -> bool:
-    part = library.with_suffix(f".{os.getpid()}.part")
-    command = [*compiler, *FLAGS, str(source), "-o", str(part), "-lm"]
+def _compile(compiler: list[str], library: Library, root: Path) -> bool:
+    path = root / library.path
+    part = path.with_suffix(f".{os.getpid()}.part")
+    include = [] if library.include is None else [f"-I{library.include}"]
+    sources = [str(source) for source in sorted(root.glob(library.sources))]
+    command = [*compiler, *FLAGS, *include, *sources, "-o", str(part), "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     except OSError as error:
@@ -64,5 +88,5 @@ def _compile(compiler: list[str], source: Path, library: Path) -> bool:
         part.unlink(missing_ok=True)
         print(done.stderr[-2000:], file=sys.stderr)  # noqa: T201
         return False
-    part.replace(library)
+    part.replace(path)
     return True

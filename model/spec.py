@@ -103,8 +103,8 @@ class Vocabulary:
     def __init__(self, items: Sequence[str], cold_buckets: int) -> None:
         self.items = tuple(items)
         self.cold_buckets = cold_buckets
-        self._codes = {item: code for code, item in enumerate(self.items)}
-        if len(self._codes) != len(self.items):
+        self.codes = {item: code for code, item in enumerate(self.items)}
+        if len(self.codes) != len(self.items):
             raise SpecError("the item vocabulary names an item twice")
         # Hash 0 stands for "no item". A stable sort leaves the first of equal hashes in front.
         hashes = np.array([0, *map(item_hash, self.items)], np.uint32)
@@ -116,7 +116,7 @@ class Vocabulary:
         """The code of an item id, of its cold bucket, or of "no item" for None."""
         if item_id is None:
             return len(self.items) + self.cold_buckets
-        code = self._codes.get(item_id)
+        code = self.codes.get(item_id)
         if code is None:
             return len(self.items) + item_hash(item_id) % self.cold_buckets
         return code

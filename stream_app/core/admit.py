@@ -7,6 +7,7 @@ early where it would have to drop a user whose events of this batch are not play
 import numpy as np
 
 from model.spec import Engine, item_hash
+from stream_app.core import compiled
 from stream_app.core.batch import BEFORE, EventBatch
 from stream_app.core.calibration import mix
 from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
@@ -20,6 +21,7 @@ from stream_app.core.entries import (
     StepAt,
     Steps,
 )
+from stream_app.core.partition_record import VOCABULARY_HORIZON, VOCABULARY_MIN_EVENTS
 from stream_app.core.state import ID_HASH_BITS, ID_HIGH_HASH
 from stream_app.core.store import PartitionStore
 from stream_app.core.swap import Counted
@@ -49,10 +51,25 @@ class Admission:
 
     def run(self, start: int) -> int:
         """Admit records from ``start`` on; the index of the first one left for the next pass."""
-        for i in range(start, len(self._cleaned)):
+        i = self._skip(start)
+        while i < len(self._cleaned):
             if not self._admit(i):
                 return i
-        return len(self._cleaned)
+            i = self._skip(i + 1)
+        return i
+
+    def _skip(self, i: int) -> int:
+        """Admit in C what it is made for, from record ``i`` on; the first one that it is not."""
+        if compiled.passes is None or self.store.stale_users:
+            return i
+        return compiled.passes.admit(
+            self,
+            i,
+            (Click, StepAt, SessionEnd, Expectation),
+            EXPIRY_BUCKET_MS,
+            VOCABULARY_HORIZON,
+            VOCABULARY_MIN_EVENTS,
+        )
 
     def _admit(self, i: int) -> bool:
         cleaned = self._cleaned[i]

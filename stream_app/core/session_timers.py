@@ -23,57 +23,62 @@ class SessionTimers:
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, int, int]] = []  # deadline, offset, number, row
-        self._number_of = np.zeros(_FIRST_ROWS, np.int64)  # of a row's timer; 0: it has none
-        self._set_total = 0
+        self.heap: list[tuple[int, int, int, int]] = []  # deadline, offset, number, row
+        self.number_of = np.zeros(_FIRST_ROWS, np.int64)  # of a row's timer; 0: it has none
+        self.set_total = 0
         self._waiting: npt.NDArray[np.int64] = np.zeros((0, 4), np.int64)  # as in the heap
-        self._waiting_ms = _NEVER
+        self.waiting_ms = _NEVER
 
     def __contains__(self, row: int) -> bool:
-        return row < len(self._number_of) and bool(self._number_of[row])
+        return row < len(self.number_of) and bool(self.number_of[row])
 
     def set(self, row: int, due: Due) -> None:
         """Have the row popped once ``due`` has come."""
-        self._make_room(row + 1)
-        self._set_total += 1
-        self._number_of[row] = self._set_total
-        heapq.heappush(self._heap, (*due, self._set_total, row))
+        self.make_room(row + 1)
+        self.set_total += 1
+        self.number_of[row] = self.set_total
+        heapq.heappush(self.heap, (*due, self.set_total, row))
 
     def set_all(self, due_ms: Any, offsets: Any, rows: npt.NDArray[np.intp]) -> None:
         """Replace all timers by these [N]."""
-        self._heap.clear()
-        self._number_of[:] = 0
-        self._make_room(int(rows.max(initial=-1)) + 1)
-        numbers = np.arange(len(rows)) + self._set_total + 1
-        self._set_total += len(rows)
+        self.heap.clear()
+        self.number_of[:] = 0
+        self.make_room(int(rows.max(initial=-1)) + 1)
+        numbers = np.arange(len(rows)) + self.set_total + 1
+        self.set_total += len(rows)
         order = np.lexsort((offsets, due_ms))
         columns = (due_ms[order], offsets[order], numbers, rows[order])
         timers = np.stack(columns, axis=1).astype(np.int64)  # [N, 4]
-        self._number_of[timers[:, 3]] = numbers
+        self.number_of[timers[:, 3]] = numbers
         self._wait(timers)
 
     def cancel(self, row: int) -> None:
         if row in self:
-            self._number_of[row] = 0
+            self.number_of[row] = 0
 
     def pop(self, watermark_ms: int) -> tuple[int, Due] | None:
         """The row whose deadline is the first, where it is not behind the watermark."""
-        while self._waiting_ms <= watermark_ms:
-            for timer in self._waiting[:_CHUNK].tolist():
-                heapq.heappush(self._heap, tuple(timer))
-            self._wait(self._waiting[_CHUNK:])
-        while self._heap and self._heap[0][0] <= watermark_ms:
-            deadline_ms, offset, number, row = heapq.heappop(self._heap)
-            if self._number_of[row] == number:
-                self._number_of[row] = 0
+        self.wake(watermark_ms)
+        while self.heap and self.heap[0][0] <= watermark_ms:
+            deadline_ms, offset, number, row = heapq.heappop(self.heap)
+            if self.number_of[row] == number:
+                self.number_of[row] = 0
                 return row, (deadline_ms, offset)
         return None
 
+    def wake(self, watermark_ms: int) -> None:
+        """Put what waits and may be due into the heap."""
+        while self.waiting_ms <= watermark_ms:
+            for timer in self._waiting[:_CHUNK].tolist():
+                heapq.heappush(self.heap, tuple(timer))
+            self._wait(self._waiting[_CHUNK:])
+
     def _wait(self, timers: npt.NDArray[np.int64]) -> None:
         self._waiting = timers
-        self._waiting_ms = int(timers[0, 0]) if len(timers) else _NEVER
+        self.waiting_ms = int(timers[0, 0]) if len(timers) else _NEVER
 
-    def _make_room(self, rows: int) -> None:
-        if rows > len(self._number_of):
-            more = np.zeros(max(rows, 2 * len(self._number_of)) - len(self._number_of), np.int64)
-            self._number_of = np.concatenate((self._number_of, more))
+    def make_room(self, rows: int) -> None:
+        """Have a number for each of so many rows."""
+        if rows > len(self.number_of):
+            more = np.zeros(max(rows, 2 * len(self.number_of)) - len(self.number_of), np.int64)
+            self.number_of = np.concatenate((self.number_of, more))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.spec import ModelSpec
+from stream_app.core.compiled import layout
 
 FORMAT = 3
 EXPECTED = 3
@@ -106,6 +107,7 @@ class StateCodec:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self.dtype = row_dtype(spec)
+        self.layout = layout(self.dtype, RING_ENTRY)
         self._head_bytes = {v: row_dtype(spec, v).fields["ring"][1] for v in _HEADS}  # type: ignore[index]
         self._event_id = self.dtype.fields["event_id"][1]  # type: ignore[index]
 

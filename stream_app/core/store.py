@@ -26,6 +26,7 @@ from stream_app.core.changelog import (
     unsealed,
 )
 from stream_app.core.clean import reader
+from stream_app.core.compiled import keyed
 from stream_app.core.config import CoreConfig
 from stream_app.core.events import ALERT_KINDS, OUTCOMES
 from stream_app.core.generations import MEMORY_FIELDS, KnownModel, succession
@@ -67,6 +68,7 @@ class PartitionStore(UserTable):
         self.read = reader(config)
         self.pseudonym = pseudonymiser(config.pseudonym_key)
         self.event_hash = event_hasher(config.pseudonym_key)
+        self.keyed = keyed(config.pseudonym_key)
         self.transitions = Transitions(config.max_transitions)
         self.shadow: Shadow | None = None  # feeds metrics only, as does recall
         self.recall = LiveRecall()

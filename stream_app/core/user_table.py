@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.spec import Engine, ModelSpec
+from stream_app.core import compiled
 from stream_app.core.alerts import NO_ALERT, Alert
 from stream_app.core.generations import relaid, same_layout, translated
 from stream_app.core.partition_record import PartitionRecord
@@ -26,8 +27,7 @@ class UserTable:
         self.record = record
         self.spec = engine.spec
         self.codec = StateCodec(engine.spec)
-        self.rows: Rows = np.zeros(_FIRST_ROWS, self.codec.dtype)
-        self.columns = self._columns()
+        self._hold(np.zeros(_FIRST_ROWS, self.codec.dtype))
         self.pseudonyms: list[bytes] = [b""] * _FIRST_ROWS
         # Pseudonym -> row, ordered by the last applied offset: the front is evicted first.
         self.slots: OrderedDict[bytes, int] = OrderedDict()
@@ -131,15 +131,16 @@ class UserTable:
         rows = np.zeros(2 * size, self.codec.dtype)
         # As bytes: field by field it takes long. The new half is no memory until it is written.
         rows.view(np.uint8)[: self.rows.nbytes] = self.rows.view(np.uint8)
-        self.rows = rows
+        self._hold(rows)
         self.pseudonyms.extend([b""] * size)
         self._free = list(range(2 * size - 1, size - 1, -1))
-        self.columns = self._columns()
 
-    def _columns(self) -> dict[str, Any]:
-        """Views of the rows by field: naming a field of a structured array costs as much as
-        reading a value of it."""
-        return {name: self.rows[name] for name in self.rows.dtype.names or ()}
+    def _hold(self, rows: Rows) -> None:
+        """Take rows, with views of them: by field, since naming a field of a structured array costs
+        as much as reading a value of it, and as bytes."""
+        self.rows = rows
+        self.columns: dict[str, Any] = {name: rows[name] for name in rows.dtype.names or ()}
+        self.row_bytes: npt.NDArray[np.uint8] = rows.view(np.uint8)
 
     def occupied(self) -> npt.NDArray[np.intp]:
         """The users' rows, in the order of ``slots``."""
@@ -158,6 +159,10 @@ class UserTable:
 
     def packed(self, pseudonyms: Sequence[bytes]) -> list[bytes]:
         """Values of users as the changelog holds them."""
+        if compiled.passes is not None and not self.long_ids:
+            return compiled.passes.packed(
+                self.row_bytes, self.codec.layout, self.slots, list(pseudonyms)
+            )
         rows = np.array([self.slots[pseudonym] for pseudonym in pseudonyms], np.intp)
         held = self.long_ids
         tails = {n: held[name] for n, name in enumerate(pseudonyms) if name in held}
@@ -173,8 +178,7 @@ class UserTable:
     def lay_out(self, spec: ModelSpec) -> None:
         """Move all rows to the layout of a model; memories are lost where it is another one."""
         if not same_layout(spec, self.codec.spec):
-            self.rows = relaid(self.rows, spec)
-            self.columns = self._columns()
+            self._hold(relaid(self.rows, spec))
         self.spec, self.codec = spec, StateCodec(spec)
 
     def move_generation(self, number: int) -> None:

@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("model/native", "stream_app/core/native", "stream_app/kafka/native")
+EXTENSION = "stream_app/core/extension"
 
 SCRIPT = """
 import sys
@@ -21,7 +23,7 @@ print(data)
 
 def build(folder: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
     """Run the hook on a copy of the sources, as an installer would in a process of its own."""
-    for native in FOLDERS:
+    for native in (*FOLDERS, EXTENSION):
         shutil.copytree(ROOT / native, folder / native, dirs_exist_ok=True)
     for library in folder.rglob("*.so"):
         library.unlink()
@@ -41,6 +43,9 @@ def test_each_library_lies_beside_its_source_and_in_the_wheel(tmp_path: Path) ->
             library = f"{native}/{source.stem}.so"
             assert (tmp_path / library).stat().st_size > 0
             assert f"'{library}'" in done.stdout
+    module = f"{EXTENSION}/passes{sysconfig.get_config_var('EXT_SUFFIX')}"
+    assert (tmp_path / module).stat().st_size > 0
+    assert f"'{module}'" in done.stdout
     assert "'pure_python': False" in done.stdout
 
 

@@ -32,6 +32,9 @@ class Clone:
             "requirements-dev.lock",
             "deploy/build_native.py",
             "model/native/scan.c",
+            "stream_app/core/native/predictions.c",
+            "stream_app/core/extension/passes.h",
+            "stream_app/core/extension/module.c",
         ):
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.root / name)
