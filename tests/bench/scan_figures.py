@@ -5,8 +5,8 @@
 Rivals, in turn, all on one thread and in CPU time, 64 queries at once: the bound of a full scan in
 float32, which is its arithmetic at the rate of the processor's best matrix product of the same
 round; torch's product and top-K; and the scan that the export chose, log-normaliser included. The
-vectors are the model's, the queries memories that clicks of its shop leave behind. Prints a JSON
-object.
+vectors are the model's, the queries memories that clicks of its shop leave behind. Other sizes than
+those of `course` are trained as `large_shop` says. Prints a JSON object.
 """
 
 import argparse
@@ -24,6 +24,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 import msgspec
 import numpy as np
 import torch
+from torch import Tensor
 
 from model.checkpoint import Checkpoint, load, scaled_directions
 from model.graph_builder import GraphBuilder
@@ -32,9 +33,11 @@ from model.native_scan import ItemScan
 from model.nets import GruNet, TokenBatch
 from model.runtime import ort
 from model.scan import exact_scan
+from model.scan_fit import fit_index
 from model.scan_index import read_index
 from model.served import INDEX_FILE, STEP_FILE, Step
 from model.spec import Floats
+from tests.bench import large_shop
 from tests.bench.course import SHOPS, course_folder, read
 
 BATCH, QUERIES, USERS, EVENTS = 64, 1_024, 512, 8
@@ -46,53 +49,75 @@ Found = tuple[Any, Any]  # items [B, K], log Z [B]
 Scan = Callable[[Floats], Found]
 
 
-@torch.inference_mode()
-def queries_of(checkpoint: Checkpoint, log: Path) -> Floats:
-    """Unit memories [N, H] of users of the shop, after each of their first events."""
+def histories_of(checkpoint: Checkpoint, log: Path) -> Tensor:
+    """Item and action codes of the first events of users of a shop, [U, EVENTS, 2]."""
     spec, codes = checkpoint.spec, {item: code for code, item in enumerate(checkpoint.items)}
-    histories: dict[bytes, list[tuple[int, int]]] = {}
+    found: dict[bytes, list[tuple[int, int]]] = {}
+    whole = 0
     for key, value in read(log, frozenset(codes)):
         click = msgspec.json.decode(value)
-        action = spec.actions.index(click["event_type"])
-        history = histories.setdefault(key, [])
-        history.append((codes[click["item_id"]], action))
-        if len(history) == EVENTS and sum(len(h) >= EVENTS for h in histories.values()) >= USERS:
+        history = found.setdefault(key, [])
+        history.append((codes[click["item_id"]], spec.actions.index(click["event_type"])))
+        whole += len(history) == EVENTS
+        if whole == USERS:
             break
-    kept = [history[:EVENTS] for history in histories.values() if len(history) >= EVENTS]
-    tokens = torch.tensor(kept)  # [U, EVENTS, 2]
-    net = GruNet(spec)
+    return torch.tensor([history[:EVENTS] for history in found.values() if len(history) >= EVENTS])
+
+
+def unseen_histories(items: int) -> Tensor:
+    """The same of the shop that is made as columns: sessions that nobody was trained on."""
+    sessions = torch.from_numpy(large_shop.clicks(items, USERS, seed=2))  # [U, EVENTS]
+    return torch.stack([sessions, torch.full_like(sessions, large_shop.VIEW)], dim=2)
+
+
+@torch.inference_mode()
+def queries_of(checkpoint: Checkpoint, histories: Tensor) -> Floats:
+    """Unit memories [N, H] of users, after each of their first events."""
+    users = len(histories)
+    net = GruNet(checkpoint.spec)
     net.set_weights(checkpoint.weights)
-    memory, found = net.initial(len(kept)), []
+    memory, found = net.initial(users), []
     for event in range(EVENTS):
-        gap = torch.full((len(kept),), min(event, 1))
-        batch = TokenBatch(tokens[:, event, 0], tokens[:, event, 1], gap, torch.zeros(len(kept), 0))
-        memory = net.step(batch, memory)
+        item, action = histories[:, event].unbind(1)
+        gap = torch.full((users,), min(event, 1))
+        memory = net.step(TokenBatch(item, action, gap, torch.zeros(users, 0)), memory)
         found.append(memory.numpy())
     hidden = np.concatenate(found)  # [N, H]
-    hidden = hidden[:: max(1, len(hidden) // QUERIES)][:QUERIES]
+    hidden = hidden[:: max(1, len(hidden) // (2 * QUERIES))][: 2 * QUERIES]
+    hidden = np.random.default_rng(0).permutation(hidden)
     return np.ascontiguousarray(hidden / np.linalg.norm(hidden, axis=1, keepdims=True))
 
 
-def served_scan(model: Path, checkpoint: Checkpoint, vectors: Floats) -> tuple[str, Scan]:
-    """What the export chose, from unit queries on."""
-    name = msgspec.json.decode((model / STEP_FILE).read_bytes(), type=Step).scan
-    top = checkpoint.spec.top_k
-    if name == "projected":
-        index = read_index((model / INDEX_FILE).read_bytes(), vectors)
-        scan = ItemScan(index)
+def served_scan(model: Path, vectors: Floats, fitted_on: Floats, top: int) -> tuple[str, Scan]:
+    """What the export chose, or, of a model that was not exported, what it would choose by the
+    queries ``fitted_on`` [N, H]; it takes unit queries."""
+    index, name = None, "projected"
+    if (model / STEP_FILE).exists():
+        name = msgspec.json.decode((model / STEP_FILE).read_bytes(), type=Step).scan
+        if name == "projected":
+            index = read_index((model / INDEX_FILE).read_bytes(), vectors)
+    else:
+        index = fit_index(vectors, fitted_on, top)
+    if index is None:
+        return name, graph_scan(name, vectors, top)
+    scan, directions = ItemScan(index), index.directions
 
-        def projected(queries: Floats) -> Found:
-            found = scan.find(queries, queries @ index.directions, top)
-            return found.top_items, found.log_z
+    def projected(queries: Floats) -> Found:
+        found = scan.find(queries, queries @ directions, top)
+        return found.top_items, found.log_z
 
-        return name, projected
+    return name, projected
+
+
+def graph_scan(name: str, vectors: Floats, top: int) -> Scan:
+    """A scan that is a part of the graph, in a graph of its own."""
     graph = GraphBuilder()
     queries = graph.input("queries", "float32", "B", vectors.shape[1])
-    if name == "int8":
+    if name == "exact":
+        found = exact_scan(graph, queries, vectors, top)
+    else:
         padded = np.concatenate([vectors, np.zeros((len(vectors), 1), np.float32)], axis=1)
         found = int8_scan(graph, queries, vectors, graph.constant(padded), top)
-    else:
-        found = exact_scan(graph, queries, vectors, top)
     graph("Identity", found.top_items, name="items")
     graph("Identity", found.log_z, name="log_z")
     graph.output("items", "int64", "B", top)
@@ -105,7 +130,7 @@ def served_scan(model: Path, checkpoint: Checkpoint, vectors: Floats) -> tuple[s
         items, log_z = session.run(["items", "log_z"], {"queries": rows})
         return items, log_z[:, 0]
 
-    return name, in_graph
+    return in_graph
 
 
 def torch_scan(vectors: Floats, top: int) -> Scan:
@@ -163,16 +188,21 @@ def quality(scan: Scan, queries: Floats, vectors: Floats, top: int) -> dict[str,
 
 def main(words: list[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
-    parser.add_argument("items", type=int, choices=[*SHOPS])
+    parser.add_argument("items", type=int, help="17000 and 43000 are shops of `course`")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args(words)
     torch.set_num_threads(1)
     folder = course_folder()
-    model = folder / f"model-{given.items}"
-    checkpoint = load(model)
+    if given.items in SHOPS:
+        model = folder / f"model-{given.items}"
+        checkpoint = load(model)
+        histories = histories_of(checkpoint, folder / f"shop-{given.items}.jsonl")
+    else:
+        model = large_shop.trained(folder, given.items)
+        checkpoint, histories = load(model), unseen_histories(given.items)
     vectors, top = scaled_directions(checkpoint.spec, checkpoint.weights), checkpoint.spec.top_k
-    queries = queries_of(checkpoint, folder / f"shop-{given.items}.jsonl")
-    name, served = served_scan(model, checkpoint, vectors)
+    fitted_on, queries = np.split(queries_of(checkpoint, histories), 2)
+    name, served = served_scan(model, vectors, fitted_on, top)
     rival = torch_scan(vectors, top)
     rounds: dict[str, list[float]] = {"bound_us": [], "torch_us": [], "served_us": []}
     for _ in range(given.rounds):
