@@ -90,6 +90,50 @@ def compare_all(
     )
 
 
+def compare_actions(
+    directory: Path,
+    train_log: EventLog,
+    test_log: EventLog,
+    among: npt.NDArray[np.bool_] | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """``contest`` of the model in ``directory``, with leans from what its training held out, or its
+    sibling's: ``actions`` of ``compare_all`` without the rest."""
+    saved = checkpoint.load(directory)
+    spec = saved.spec
+    _checked_hash(train_log, saved)
+    probe, settings = _probe(directory, train_log, saved, console)
+    early, _ = held_back(train_log, spec, settings)
+    leans = _leans(probe, early, train_log, spec, settings)
+    is_own = msgspec.convert(saved.manifest.config, TrainConfig).holds_out
+    learned = early if is_own else train_log
+    return contest(_recommender(saved).net, learned, test_log, spec, leans, among)
+
+
+def _leans(
+    probe: NetRecommender,
+    early: EventLog,
+    train_log: EventLog,
+    spec: ModelSpec,
+    settings: TrainConfig,
+) -> dict[str, float]:
+    """Leans from what the settings hold out of ``train_log``."""
+    last, share = settings.leave_one_out, settings.held_out
+    held = hold_out_last(train_log, spec) if last else hold_out(train_log, share)
+    return fit_leans(probe.net, early, train_log, held.late, spec)
+
+
+def _checked_hash(train_log: EventLog, saved: checkpoint.Checkpoint) -> str:
+    """The log's hash; raises EvaluationError where it is not what the model was trained on."""
+    hashed = data_hash(train_log, saved.items)
+    if hashed != saved.manifest.data_hash:
+        raise EvaluationError(
+            "the files given with --train are not those that the model was trained on; the "
+            "comparison needs the very same ones"
+        )
+    return hashed
+
+
 def prepare(
     directory: Path,
     train_log: EventLog,
@@ -105,12 +149,7 @@ def prepare(
     """
     config = BlendConfig() if config is None else config
     saved = checkpoint.load(directory)
-    hashed = data_hash(train_log, saved.items)
-    if hashed != saved.manifest.data_hash:
-        raise EvaluationError(
-            "the files given with --train are not those that the model was trained on; the "
-            "comparison needs the very same ones"
-        )
+    hashed = _checked_hash(train_log, saved)
     path = directory / "blend" / "prepared.json"
     found = _kept(path)
     if found and (found.data_hash, found.fingerprint) == (hashed, saved.manifest.fingerprint):
@@ -139,11 +178,7 @@ def prepare(
     session = stretch_of(train_log.session_start, train_log.events)[newer]
     beside = held_out(judged, judged_as("both"), session)
     tell("the next action's rivals")
-    if probe_config.leave_one_out:
-        late = hold_out_last(train_log, saved.spec).late
-    else:
-        late = hold_out(train_log, probe_config.held_out).late
-    leans = fit_leans(probe.net, early, train_log, late, saved.spec)
+    leans = _leans(probe, early, train_log, saved.spec, probe_config)
     prepared = Prepared(tuned, fitted, hashed, saved.manifest.fingerprint, beside, leans)
     checkpoint.write_atomically(path, msgspec.json.encode(prepared))
     return prepared

@@ -13,6 +13,7 @@ from model.against import (
     BLEND,
     FUSION,
     Prepared,
+    compare_actions,
     compare_all,
     prepare,
     table,
@@ -58,6 +59,7 @@ def test_everything_stands_in_one_table(folder: Path) -> None:
     console.print(held_out_table(beside))
     assert isinstance(console.file, io.StringIO)
     rivals = result["actions"]
+    assert compare_actions(folder, TRAIN, TEST) == rivals
     assert {row["n"] for row in rivals.values()} == {TEST.events}
     console.print(action_table(rivals, SPEC.actions))
     for word in (*result["members"], "blend leads", *rivals, "AUC purchase"):
