@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.table import Table
 
 from model import blend, checkpoint
 from model.action_contest import NET, contest, fit_leans
@@ -26,7 +25,7 @@ from model.data import data_hash, stretch_of
 from model.ensembles import average, fused
 from model.evaluate import EvaluationError
 from model.holdout import hold_out, hold_out_last
-from model.lead import HeldOut, held_out, lead, lead_text
+from model.lead import HeldOut, held_out, lead
 from model.log import EventLog, Longs
 from model.members import BLENDED, fit_members, tune_neighbours
 from model.neighbours import NeighbourConfig
@@ -300,28 +299,3 @@ def _recommender(saved: checkpoint.Checkpoint) -> NetRecommender:
 
 def _teller(console: Console | None) -> Any:
     return lambda what: None if console is None else console.print(f"  {what}", highlight=False)
-
-
-def table(result: dict[str, Any]) -> Table:
-    """All members by MRR@20, the best first, and what is published beside them."""
-    shown = Table(title=f"{result['n']:,} next items, full ranking, protocol {result['protocol']}")
-    names = ("recall@20", "mrr@20", "recall@10", "ndcg@10")
-    shown.add_column("")
-    for heading in (*names, f"{result['leader']} leads in recall@20", "and in mrr@20"):
-        shown.add_column(heading, justify="right")
-    rows = sorted(result["members"].items(), key=lambda row: -row[1]["mrr@20"])
-    for name, metrics in rows:
-        leads = result["differences"].get(name)
-        shown.add_row(
-            name,
-            *(f"{metrics[metric]:.4f}" for metric in names),
-            *("" if leads is None else lead_text(leads[m]) for m in ("recall@20", "mrr@20")),
-        )
-    if result["published"] is not None:
-        shown.add_section()
-        shown.caption = f"published: {result['published']['name']}"
-        for anchor in result["published"]["anchors"]:
-            values = (anchor["metrics"].get(metric) for metric in names)
-            texts = ("" if value is None else f"{value:.4f}" for value in values)
-            shown.add_row(f"{anchor['system']} (published)", *texts, "", "")
-    return shown

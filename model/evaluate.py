@@ -196,6 +196,14 @@ def table(result: dict[str, Any]) -> Table:
         caption=f"{result['unknown_target_share']:.2%} of the targets are unknown to the model "
         "and count as misses",
     )
+    if result["published"]:
+        told = (
+            f"{anchor['system']} " + ", ".join(f"{k} {v:.4f}" for k, v in anchor["metrics"].items())
+            for anchor in result["published"]["anchors"]
+        )
+        shown.caption = f"{shown.caption}\n{result['published']['name']}, published: " + "; ".join(
+            told
+        )
     columns = {"model": result, **result["baselines"]}
     for heading in ("metric", *columns):
         shown.add_column(heading, justify="right")

@@ -1,6 +1,7 @@
 """By how much one ranking leads the others that answered the same questions."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -61,4 +62,29 @@ def held_out_table(found: HeldOut) -> Table:
         leads = found.leads.get(name)
         texts = ("" if leads is None else lead_text(leads[key]) for key in LED)
         shown.add_row(name, *(f"{row[key]:.4f}" for key in LED), *texts)
+    return shown
+
+
+def against_table(result: Mapping[str, Any]) -> Table:
+    """What ``compare_all`` gave: all members by MRR@20, the best first, and what is published."""
+    shown = Table(title=f"{result['n']:,} next items, full ranking, protocol {result['protocol']}")
+    names = ("recall@20", "mrr@20", "recall@10", "ndcg@10")
+    shown.add_column("")
+    for heading in (*names, f"{result['leader']} leads in recall@20", "and in mrr@20"):
+        shown.add_column(heading, justify="right")
+    rows = sorted(result["members"].items(), key=lambda row: -row[1]["mrr@20"])
+    for name, metrics in rows:
+        leads = result["differences"].get(name)
+        shown.add_row(
+            name,
+            *(f"{metrics[metric]:.4f}" for metric in names),
+            *("" if leads is None else lead_text(leads[m]) for m in ("recall@20", "mrr@20")),
+        )
+    if result["published"] is not None:
+        shown.add_section()
+        shown.caption = f"published: {result['published']['name']}"
+        for anchor in result["published"]["anchors"]:
+            values = (anchor["metrics"].get(metric) for metric in names)
+            texts = ("" if value is None else f"{value:.4f}" for value in values)
+            shown.add_row(f"{anchor['system']} (published)", *texts, "", "")
     return shown

@@ -111,8 +111,7 @@ def command(
     if against is not None:
         from model.action_contest import action_table
         from model.against import compare_actions, compare_all
-        from model.against import table as against_table
-        from model.lead import HeldOut, held_out_table
+        from model.lead import HeldOut, against_table, held_out_table
 
         train_log = log
         if folder is not None:

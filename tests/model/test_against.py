@@ -16,12 +16,11 @@ from model.against import (
     compare_actions,
     compare_all,
     prepare,
-    table,
 )
 from model.blend import BlendConfig
 from model.config import TrainConfig
 from model.evaluate import EvaluationError
-from model.lead import HeldOut, held_out_table
+from model.lead import HeldOut, against_table, held_out_table
 from model.members import BLENDED
 from model.train import train
 from tests.model.logs import learnable_log, spec_of
@@ -51,7 +50,7 @@ def test_everything_stands_in_one_table(folder: Path) -> None:
     assert result["differences"]["popular"]["mrr@20"]["low"] > 0.1
     assert result["published"] is None
     assert json.loads(json.dumps(result)) == result
-    console.print(table(result))
+    console.print(against_table(result))
     beside = msgspec.convert(result["held_out"], HeldOut)
     assert set(beside.metrics) == {"net", *BLENDED, "blend, pool", "blend, trees", "blend, both"}
     assert set(beside.leads) == set(beside.metrics) - {"blend, both"}

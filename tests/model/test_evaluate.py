@@ -80,10 +80,13 @@ def test_filtering_seen_items_makes_repeats_misses(folder: Path) -> None:
 
 def test_progress_and_table_are_shown(folder: Path) -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
-    console.print(table(evaluate(folder, TEST, console=console)))
+    result = evaluate(folder, TEST, console=console)
+    assert result["published"] is None
+    anchor = {"system": "SYS", "metrics": {"mrr@20": 0.654}, "source": "somewhere"}
+    console.print(table(result | {"published": {"name": "a split", "anchors": [anchor]}}))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    for word in ("baselines", "markov", "popular", "recall@20", "unknown"):
+    for word in ("baselines", "markov", "popular", "recall@20", "unknown", "SYS", "0.6540"):
         assert word in text
 
 
