@@ -261,9 +261,12 @@ class Lanes:
         """Report every second; end a worker that does not move though there is work."""
         moved = {p: (lane.committed, monotonic()) for p, lane in self._lanes.items()}
         ends: dict[TP, int] = {}
+        asking: asyncio.Task[None] | None = None
         for second in count():
-            if second % ENDS_EVERY_SECONDS == 0:
-                ends = await self._ends()
+            if second % ENDS_EVERY_SECONDS == 0 and (asking is None or asking.done()):
+                asking = self._spawn(self._ask_for(ends))
+                # A Kafka that hangs must not keep this from seeing that nothing moves.
+                await asyncio.wait([asking], timeout=1)
             for partition, lane in self._lanes.items():
                 self.observer.progress(progress := self._progress(partition, lane, ends))
                 if not progress.lag_records or lane.committed != moved[partition][0]:
@@ -280,13 +283,12 @@ class Lanes:
                     return
             await asyncio.sleep(1)
 
-    async def _ends(self) -> dict[TP, int]:
+    async def _ask_for(self, ends: dict[TP, int]) -> None:
         """Asked for, because a fetcher that hangs learns of no new records."""
         tps = [TP(self.config.source, partition) for partition in self._lanes]
         with suppress(KafkaError):
             bounds = await self._reader.log_bounds(tps) if self._reader is not None else {}
-            return {tp: end for tp, (_, end) in bounds.items()}
-        return {}
+            ends.update((tp, end) for tp, (_, end) in bounds.items())
 
     def _progress(self, partition: int, lane: Lane, ends: Mapping[TP, int]) -> Progress:
         tp = TP(self.config.source, partition)

@@ -3,10 +3,17 @@
 import asyncio
 import logging
 from itertools import chain
+from typing import Any
 
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import InvalidProducerEpoch, InvalidProducerIdMapping, ProducerFenced
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    KafkaConnectionError,
+    NodeNotReadyError,
+    ProducerFenced,
+)
 
 from stream_app.kafka.answers import Answers
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
@@ -60,12 +67,29 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
         # Also the pause between two tries to take over while the old transaction is being aborted.
         retry_backoff_ms=20,
     )
+    _ask_again_for_coordinators(producer)
     try:
         await Answers(producer.client).during(producer.start(), config.transactional_id(partition))
     except BaseException:
         await let_go(producer)
         raise
     return producer
+
+
+def _ask_again_for_coordinators(producer: AIOKafkaProducer) -> None:
+    """Where a connection closes between the question for a coordinator and its answer, as it does
+    when a broker ends, aiokafka's producer is done for. It asks again where a broker is not ready.
+    """
+    client = producer.client
+    look_up = client.coordinator_lookup
+
+    async def asked(kind: Any, key: str) -> Any:
+        try:
+            return await look_up(kind, key)
+        except KafkaConnectionError as error:
+            raise NodeNotReadyError(str(error)) from error
+
+    client.coordinator_lookup = asked
 
 
 async def take_over_log(

@@ -8,6 +8,8 @@ from typing import Any
 import aiokafka.producer.sender
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import CloseReason
 
 from stream_app.kafka.producers import TRANSACTION_BACKOFF_SECONDS, is_fenced, let_go, take_over
 from tests.kafka.counting import config
@@ -88,6 +90,31 @@ def test_what_a_dead_owner_left_open_is_aborted_before_take_over_returns(
         await asyncio.gather(let_go(dead), let_go(owner))
 
     asyncio.run(scenario())
+
+
+def test_a_connection_that_closes_before_the_coordinator_is_named_costs_another_question(
+    kafka: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up, asked = AIOKafkaClient.coordinator_lookup, list[str]()
+
+    async def interrupted(client: AIOKafkaClient, kind: object, key: str) -> object:
+        asked.append(key)
+        answer = asyncio.create_task(look_up(client, kind, key))
+        while len(asked) == 1 and not answer.done():
+            await asyncio.sleep(0)
+            for connection in client._conns.values():
+                if connection._requests and connection.connected():
+                    connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        return await answer
+
+    monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", interrupted)
+
+    async def scenario() -> None:
+        shell = config(kafka, topic_prefix + "a", partitions=1)
+        await let_go(await take_over(shell, 0))
+
+    asyncio.run(scenario())
+    assert len(asked) > 1
 
 
 def test_aiokafka_waits_as_briefly_between_transactions_as_we_ask(
