@@ -5,6 +5,7 @@ bits in a batch of one and in a batch of a thousand.
 """
 
 from bisect import bisect_right
+from functools import lru_cache
 from math import cos, pi, sin
 
 import msgspec
@@ -25,7 +26,7 @@ SHARE_PREFIX = "share_"
 # Log-spaced interval edges: 1 s to a month for gaps, counts for bursts and positions.
 GAP_EDGES_MS: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000, 60_000, 180_000, 600_000, 1_800_000)
 GAP_EDGES_MS += (3_600_000, 6 * HOUR_MS, DAY_MS, 3 * DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
-_DURATION_EDGES_MS = np.array(GAP_EDGES_MS, np.int64)
+DURATION_EDGES_MS = np.array(GAP_EDGES_MS, np.int64)
 _COUNT_EDGES = np.array((1, 2, 3, 5, 8, 13, 21, 34), np.int64)
 # The feature's value by dwell code.
 _DWELL = np.array([0, *(n / len(GAP_EDGES_MS) for n in range(len(GAP_EDGES_MS) + 1))], np.float32)
@@ -47,6 +48,20 @@ def check(spec: ModelSpec) -> None:
         raise SpecError(
             f"unknown features {', '.join(unknown)}; known are {', '.join(names(spec.actions))}"
         )
+
+
+@lru_cache(maxsize=8)
+def compiled_form(spec: ModelSpec) -> tuple[npt.NDArray[np.generic], ...]:
+    """What the loops in C make the same features of: (kind, action) of each [F, 2], then tables."""
+    kinds = TIME_FEATURES + BEHAVIOUR_FEATURES
+    asked = np.zeros((len(spec.features), 2), np.int32)
+    for place, name in enumerate(spec.features):
+        if name in kinds:
+            asked[place] = kinds.index(name), 0
+        else:
+            asked[place] = len(kinds), spec.actions.index(name.removeprefix(SHARE_PREFIX))
+    edges = np.array(spec.gap_edges_ms, np.int64)
+    return asked, _HOUR, _WEEKDAY, _DWELL, DURATION_EDGES_MS, _COUNT_EDGES, edges
 
 
 def gap_codes(gap_ms: npt.NDArray[np.int64], spec: ModelSpec) -> npt.NDArray[np.int32]:
@@ -112,7 +127,7 @@ def _behaviour(
         case "interval":
             first = np.where(inside, times, np.int64(1 << 62)).min(axis=1)
             span = np.where(inside, times, 0).max(axis=1) - first
-            return _scaled(span // np.maximum(count - 1, 1), _DURATION_EDGES_MS)
+            return _scaled(span // np.maximum(count - 1, 1), DURATION_EDGES_MS)
         case "burst":
             recent = inside & (times > moment.at_ms[:, None] - burst_ms)
             return _scaled(recent.sum(axis=1), _COUNT_EDGES)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.spec import Engine, Memory, Tokens
-from stream_app.core import features, late, memory, window
+from stream_app.core import compiled, features, late, memory, window
 from stream_app.core.entries import Steps
 from stream_app.core.results import Results, empty, keep
 from stream_app.core.state import ACTION_CODE, NAMES_SESSION, STARTS_SESSION
@@ -20,6 +20,35 @@ Play = Callable[[Places, dict[str, Any], PartitionStore, Engine, Results], None]
 
 _RING = ("used", "next", "ring_base_ms", "ring")
 
+# A step as the loops in C read it.
+_TABLE = np.dtype(
+    [(name, np.int64) for name in ("at_ms", "gap_ms", "position", "total", "row", "round")]
+    + [("id_hash", np.uint64), ("item", np.int32), ("item_hash", np.uint32), ("mark", np.uint8)]
+    + [("dwell", np.uint8), ("starts", np.bool_), ("unused", "V5")]
+)
+_LISTS: tuple[str, ...] = (
+    "at_ms",
+    "gap_ms",
+    "position",
+    "total",
+    "row",
+    "round",
+    "id_hash",
+    "item",
+    "item_hash",
+)
+_LISTS += ("action", "dwell_ms", "starts", "click")
+_FOUND: tuple[str, ...] = (
+    "item_surprise",
+    "action_surprise",
+    "top_items",
+    "top_logp",
+    "action_logp",
+    "cart",
+)
+_FOUND += ("purchase", "gap_logp")
+_TOLD = ("dense", *_FOUND, "score", "close_surprise", *memory.EXPECTED_FIELDS)
+
 
 def advance(steps: Steps, store: PartitionStore, engine: Engine) -> Results:
     """Play the steps; writes windows and memories of their users into the store."""
@@ -27,21 +56,22 @@ def advance(steps: Steps, store: PartitionStore, engine: Engine) -> Results:
     if not steps.row:
         return results
     columns = _columns(steps)
+    play_round = _round if compiled.passes is None else _compiled_round
     order = np.argsort(columns["round"], kind="stable")
     ends = np.flatnonzero(np.diff(columns["round"][order])) + 1
     for group in np.split(order, ends):
-        for chosen, play in _sorted_out(group, steps):
+        for chosen, play in _sorted_out(group, steps, play_round):
             if len(chosen):
                 play(chosen, columns, store, engine, results)
     return results
 
 
-def _sorted_out(group: Places, steps: Steps) -> list[tuple[Places, Play]]:
+def _sorted_out(group: Places, steps: Steps, play_round: Play) -> list[tuple[Places, Play]]:
     """The steps of a round by what plays them."""
     if not steps.late:
-        return [(group, _round)]
+        return [(group, play_round)]
     is_late = np.array([k in steps.late for k in group.tolist()], np.bool_)
-    return [(group[~is_late], _round), (group[is_late], late.fold)]
+    return [(group[~is_late], play_round), (group[is_late], late.fold)]
 
 
 def _round(
@@ -92,7 +122,60 @@ def _round(
     memory.remember(held, users, step)
 
 
+def _compiled_round(
+    steps: Places,
+    columns: dict[str, Any],
+    store: PartitionStore,
+    engine: Engine,
+    results: Results,
+) -> None:
+    """``_round`` with its loops in C."""
+    assert compiled.passes is not None  # noqa: S101 (who calls this has asked)
+    spec, count = engine.spec, len(steps)
+    item, action, gap = (np.empty(count, np.int32) for _ in range(3))
+    dense = np.empty((count, len(spec.features)), np.float32)
+    log_z, hidden = (
+        np.empty(count, np.float32),
+        np.empty((count, spec.hidden_width), spec.memory_dtype),
+    )
+    fresh = None
+    if spec.reset_at_session:
+        begun = engine.initial(1)
+        fresh = begun.hidden.tobytes(), float(begun.log_z[0])
+    place = (store.row_bytes, store.codec.layout, columns["table"], steps)
+    compiled.passes.enter(
+        *place,
+        features.compiled_form(spec),
+        (item, action, gap, dense, log_z),
+        hidden.view(np.uint8),
+        spec.window_ms,
+        store.config.burst_ms,
+        fresh,
+    )
+    step = engine.advance(Tokens(item, action, gap, dense), Memory(hidden, log_z))
+    found = (dense, *(getattr(step, name) for name in _FOUND), step.memory.log_z)
+    compiled.passes.leave(
+        *place,
+        found,
+        np.ascontiguousarray(step.memory.hidden).view(np.uint8),
+        tuple(getattr(results, name) for name in _TOLD),
+        spec.window_ms,
+        spec.ring_length // 2,
+    )
+
+
 def _columns(steps: Steps) -> dict[str, Any]:
+    if compiled.passes is None:
+        return _plain_columns(steps)
+    table = np.zeros((len(steps.row), _TABLE.itemsize), np.uint8)
+    lists = tuple(getattr(steps, name) for name in _LISTS)
+    compiled.passes.table(lists, features.DURATION_EDGES_MS, table)
+    whole = table.view(_TABLE)[:, 0]
+    columns: dict[str, Any] = {name: whole[name] for name in _TABLE.names or ()}
+    return _with_late(columns, steps) | {"table": table}
+
+
+def _plain_columns(steps: Steps) -> dict[str, Any]:
     types: dict[str, Any] = dict.fromkeys(("at_ms", "gap_ms", "position", "total"), np.int64)
     types |= {"row": np.intp, "round": np.intp, "starts": np.bool_, "item": np.int32}
     types |= {"item_hash": np.uint32, "id_hash": np.uint64}
@@ -103,6 +186,10 @@ def _columns(steps: Steps) -> dict[str, Any]:
     ]
     columns["mark"] = np.array(marks, np.uint8)
     columns["dwell"] = np.array([features.dwell_code(ms) for ms in steps.dwell_ms], np.uint8)
+    return _with_late(columns, steps)
+
+
+def _with_late(columns: dict[str, Any], steps: Steps) -> dict[str, Any]:
     if steps.late:
         nexts = {k: found.next_starts for k, found in steps.late.items()}
         columns["next_starts"] = np.array([nexts.get(k, False) for k in range(len(steps.row))])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,3 +75,11 @@ def test_hashes_are_those_of_hashlib(key: bytes, message: bytes, size: int) -> N
     person = b"clickahead-test"
     found = compiled.passes.digest(compiled.passes.keyed(key, size, person), message, size)
     assert found == blake2b(message, key=key, digest_size=size, person=person).digest()
+
+
+@settings(deadline=None, max_examples=500)
+@given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_float_becomes_a_half_as_numpy_rounds_it(value: float) -> None:
+    with np.errstate(over="ignore"):
+        half = np.float32(value).astype(np.float16)
+    assert compiled.passes.half(value) == (int(half.view(np.uint16)), float(half))

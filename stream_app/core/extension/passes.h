@@ -112,5 +112,9 @@ int set_timer(Timers *timers, int64_t row, const int64_t due[2]);
 
 PyObject *admit(PyObject *module, PyObject *args);
 PyObject *packed(PyObject *module, PyObject *args);
+PyObject *half_bits(PyObject *module, PyObject *args);
+PyObject *fill_table(PyObject *module, PyObject *args);
+PyObject *enter(PyObject *module, PyObject *args);
+PyObject *leave(PyObject *module, PyObject *args);
 
 #endif

@@ -24,6 +24,37 @@ def admit(
     vocabulary_horizon: int,
     vocabulary_min_events: int,
 ) -> int: ...
+def half(value: float) -> tuple[int, float]:
+    """The bits of a float32 as a float16, and what those are worth."""
+
+def table(
+    lists: tuple[list[object], ...],
+    dwell_edges_ms: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.uint8],
+) -> None: ...
+def enter(
+    row_bytes: npt.NDArray[np.uint8],
+    layout: object,
+    table: npt.NDArray[np.uint8],
+    chosen: npt.NDArray[np.intp],
+    features: tuple[npt.NDArray[np.generic], ...],
+    tokens: tuple[npt.NDArray[np.generic], ...],
+    hidden: npt.NDArray[np.uint8],
+    window_ms: int,
+    burst_ms: int,
+    fresh: tuple[bytes, float] | None,
+) -> None: ...
+def leave(
+    row_bytes: npt.NDArray[np.uint8],
+    layout: object,
+    table: npt.NDArray[np.uint8],
+    chosen: npt.NDArray[np.intp],
+    found: tuple[npt.NDArray[np.generic], ...],
+    hidden: npt.NDArray[np.uint8],
+    results: tuple[npt.NDArray[np.generic], ...],
+    window_ms: int,
+    half_ring: int,
+) -> None: ...
 def packed(
     row_bytes: npt.NDArray[np.uint8],
     layout: object,
