@@ -2,6 +2,7 @@
 
 import torch
 
+from model.encoder_decoder import EncoderDecoderNet
 from model.net_shape import NetShape
 from model.nets import GruNet, SequenceNet
 from model.recurrent import LstmNet, MinGruNet
@@ -13,6 +14,14 @@ def build_net(
     spec: ModelSpec, shape: NetShape, generator: torch.Generator | None = None
 ) -> SequenceNet:
     """A net with weights drawn from ``generator``; raises SpecError where heads do not fit."""
+    net = _without_tasks(spec, shape, generator)
+    net.add_tasks(len(shape.tasks), generator)
+    return net
+
+
+def _without_tasks(
+    spec: ModelSpec, shape: NetShape, generator: torch.Generator | None
+) -> SequenceNet:
     match shape.name:
         case "gru":
             return GruNet(spec, generator)
@@ -22,3 +31,5 @@ def build_net(
             return MinGruNet(spec, generator)
         case "transformer":
             return TransformerNet(spec, generator, shape)
+        case "encoder_decoder":
+            return EncoderDecoderNet(spec, generator, shape)

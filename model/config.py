@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import msgspec
 
-from model.net_shape import NetName, NetShape
+from model.net_shape import NetName, NetShape, Task
 
 ItemLoss = Literal["softmax", "sampled", "gbce"]
 Precision = Literal["float32", "bfloat16"]
+DAY_MS = 86_400_000
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
@@ -27,6 +28,13 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # Blocks and heads of a Transformer; recurrent nets have one layer.
     layers: int = 2
     heads: int = 2
+    # Actions that an encoder-decoder foretells, and the weight of its loss beside the item loss.
+    horizon: int = 5
+    decoder_weight: float = 0.5
+    # Days without an event after which a user has churned; 0: no head for it. And whether a head
+    # foretells that a promoted item is put into the cart or bought in the session.
+    churn_days: float = 0.0
+    promotions: bool = False
     # Epochs to train, or at most to try where a tail is held out; 0: a model that is begun from
     # stays as it is.
     epochs: int = 7
@@ -40,6 +48,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # Epochs without a better MRR@20 on what is held out before training stops; 0: all epochs are
     # trained, and only the last is measured.
     patience: int = 2
+    # Cycles of the learning rate; the weights at the end of each are kept beside the model, as
+    # members of an ensemble. 0: one cycle, and nothing is kept.
+    snapshots: int = 0
     # After choosing, train anew on everything for the chosen number of epochs.
     refit: bool = True
     batch_sequences: int = 128
@@ -104,9 +115,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ("negatives", 1),
             ("layers", 1),
             ("heads", 1),
+            ("horizon", 1),
             ("epochs", 0),
             ("pretrain_epochs", 0),
             ("patience", 0),
+            ("snapshots", 0),
             ("batch_sequences", 1),
             ("batch_events", 1),
             ("max_length", 2),
@@ -144,6 +157,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         for name in (
             "head_weight",
+            "decoder_weight",
+            "churn_days",
             "recency_halving",
             "contrastive_weight",
             "adversarial_weight",
@@ -160,6 +175,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"pretrain_epochs={self.pretrain_epochs} are among the epochs={self.epochs} and "
                 "must leave at least one to predict in"
             )
+        if self.snapshots and (self.epochs % self.snapshots or (self.holds_out and self.patience)):
+            raise ConfigError(
+                f"snapshots={self.snapshots} are taken at equal distances: epochs={self.epochs} "
+                "must be a multiple of them, and where something is held out patience must be 0"
+            )
         if self.leave_one_out and self.held_out:
             raise ConfigError(
                 f"leave_one_out holds out last items, held_out={self.held_out:g} newest sessions; "
@@ -175,7 +195,16 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def net_shape(self) -> NetShape:
-        return NetShape(name=self.net, layers=self.layers, heads=self.heads)
+        churn: tuple[Task, ...] = ("churn",) if self.churn_days else ()
+        promotion: tuple[Task, ...] = ("promotion",) if self.promotions else ()
+        return NetShape(
+            name=self.net,
+            layers=self.layers,
+            heads=self.heads,
+            horizon=self.horizon,
+            tasks=churn + promotion,
+            churn_ms=round(self.churn_days * DAY_MS),
+        )
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:

@@ -31,7 +31,7 @@ from model.resume import Position
 from model.scoring import answer
 from model.spec import Floats, ModelSpec, item_hash
 from model.train import train
-from model.transfer import carried_weights
+from model.transfer import BY_ACTION, carried_weights
 
 Way = Literal["replay", "plain"]
 REPORT_FILE = "continual.json"
@@ -194,7 +194,16 @@ def joined(logs: Sequence[EventLog]) -> EventLog:
         session_start=np.append(np.concatenate(starts), events[-1]),
         user_start=np.append(np.concatenate(users), sessions[-1]),
         closed=np.concatenate([log.closed for log in logs]),
+        promoted=_promoted(logs),
     )
+
+
+def _promoted(logs: Sequence[EventLog]) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
+    marks = [log.promoted for log in logs]
+    if all(mark is None for mark in marks):
+        return None
+    nothing = (np.zeros(log.events, bool) for log in logs)
+    return np.concatenate([n if m is None else m for m, n in zip(marks, nothing, strict=True)])
 
 
 class _Exam(NamedTuple):
@@ -274,11 +283,10 @@ def _narrowed(log: EventLog, spec: ModelSpec, asked: ModelSpec) -> EventLog:
 def _grown(importance: dict[str, Floats], before: ModelSpec, after: ModelSpec) -> dict[str, Floats]:
     """Importance with rows for what is new, which has none yet."""
     grown = dict(importance)
+    new_actions = len(after.actions) - len(before.actions)
     for name, place, count in (
         ("item_embedding", before.item_count, after.item_count - before.item_count),
-        ("action_embedding", len(before.actions), len(after.actions) - len(before.actions)),
-        ("action_head.weight", len(before.actions), len(after.actions) - len(before.actions)),
-        ("action_head.bias", len(before.actions), len(after.actions) - len(before.actions)),
+        *((name, len(before.actions), new_actions) for name in BY_ACTION),
         ("dense_weight", len(before.features), len(after.features) - len(before.features)),
     ):
         if name in grown:

@@ -58,6 +58,8 @@ def check_log(log: EventLog, spec: ModelSpec, items: Sequence[str]) -> None:
             f"dense features have the shape {log.dense.shape}, "
             f"the spec asks for {(log.events, len(spec.features))}"
         )
+    if log.promoted is not None and len(log.promoted) != log.events:
+        raise DataError(f"{log.events} events, but {len(log.promoted)} marks of a promotion")
     if len(log.closed) != log.sessions:
         raise DataError(f"{log.sessions} sessions, but {len(log.closed)} marks of their close")
     _check_bounds("session_start", log.session_start, log.events)
@@ -84,6 +86,7 @@ def _check_bounds(name: str, bounds: Longs, count: int) -> None:
 def data_hash(log: EventLog, items: Sequence[str]) -> str:
     """Names the exact training data: 16 hex digits over the log's columns and the vocabulary."""
     columns = {name: getattr(log, name) for name in log.__struct_fields__}
+    columns = {name: column for name, column in columns.items() if column is not None}
     nothing = ModelSpec(name="data", item_count=1, hidden_width=1, top_k=1)
     return fingerprint_of(nothing, items, columns).hex()
 

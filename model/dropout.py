@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from model.share import Among
+
 
 class Dropout(NamedTuple):
     """Dropout inside a net: each part of it draws from a stream of its own, which begins anew
@@ -13,9 +15,11 @@ class Dropout(NamedTuple):
 
     share: float = 0.0
     seed: int = 0
+    among: Among | None = None
 
     def stream(self, part: int) -> "Stream":
-        return Stream(self.share, torch.Generator().manual_seed(self.seed * 1_000 + part))
+        generator = torch.Generator().manual_seed(self.seed * 1_000 + part)
+        return Stream(self.share, generator, self.among)
 
 
 class Stream(NamedTuple):
@@ -23,14 +27,20 @@ class Stream(NamedTuple):
 
     share: float
     generator: torch.Generator
+    among: Among | None = None
 
     def __call__(self, values: Tensor) -> Tensor:
-        return drop(values, self.share, self.generator)
+        return drop(values, self.share, self.generator, self.among)
 
 
-def drop(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Values with a random share of them at 0 and the others as much larger."""
+def drop(
+    values: Tensor, share: float, generator: torch.Generator, among: Among | None = None
+) -> Tensor:
+    """Values [B, ...] with a random share of them at 0 and the others as much larger; what is drawn
+    is drawn for all rows that these are ``among``."""
     if share == 0:
         return values
-    keep = torch.empty_like(values).bernoulli_(1 - share, generator=generator)
+    start, total = (0, len(values)) if among is None else among
+    keep = torch.empty(total, *values.shape[1:], dtype=values.dtype)
+    keep = keep.bernoulli_(1 - share, generator=generator)[start : start + len(values)]
     return values * keep / (1 - share)

@@ -18,6 +18,8 @@ from model.baselines import Baselines, Ranker
 from model.bootstrap import intervals_of
 from model.breadth import breadth
 from model.data import INTENTS, check_log, data_hash, stretch_of, targets_of
+from model.encoder_decoder import EncoderDecoderNet
+from model.foretelling import horizon_metrics
 from model.head_metrics import action_metrics, intent_metrics
 from model.lineage import was_chosen
 from model.log import EventLog, Longs
@@ -28,6 +30,7 @@ from model.reliability import reliability
 from model.scoring import Answers, answer
 from model.slices import sliced, slices_of
 from model.spec import ModelSpec
+from model.tasks import task_targets
 
 
 class EvaluationError(ValueError):
@@ -50,10 +53,12 @@ def evaluate(
     Keys: ``recall@K``, ``mrr@K``, ``ndcg@K`` for K in 1, 5, 10, 20 and ``n``, by full ranking of
     the known items with ties worst; the same under ``baselines`` for ``popular`` and ``markov``;
     ``unknown_target_share``, the share of targets that training has not seen: misses; ``action``,
-    ``cart`` and ``purchase`` for the heads; ``interval``, the 95 % bootstrap intervals of Recall@20
-    and MRR@20 over sessions; ``slices`` by kind of question; ``breadth``, coverage and popularity
-    bias; ``item_calibration`` of the best item's probability; ``predicted_actual``, numbers of
-    items, actions and gaps; ``published`` where the data set is known by its counts.
+    ``cart``, ``purchase`` and the model's tasks (``churn``, ``promotion``) for the heads;
+    ``foretold`` for an encoder-decoder, what ``horizon_metrics`` gives; ``interval``, the 95 %
+    bootstrap intervals of Recall@20 and MRR@20 over sessions; ``slices`` by kind of question;
+    ``breadth``, coverage and popularity bias; ``item_calibration`` of the best item's probability;
+    ``predicted_actual``, numbers of items, actions and gaps; ``published`` where the data
+    set is known by its counts.
     ``filter_seen`` takes the user's earlier items out of every ranking. ``among`` [N] marks the
     events that are asked for, where the others only lead up to them. Raises EvaluationError,
     DataError, CheckpointError.
@@ -96,12 +101,32 @@ def evaluate(
     result["protocol"], result["filter_seen"] = protocol, filter_seen
     result |= _items(answers, log, spec, questions, counts)
     result |= _heads(answers, log, spec, after)
+    answered = task_targets(log, spec, saved.manifest.net)[after]
+    for column, task in enumerate(saved.manifest.net.tasks):
+        result[task] = intent_metrics(answers.task_logits[:, column], answered[:, column])
+    if isinstance(net, EncoderDecoderNet):
+        chain = saved.manifest.metrics["action_chain"]
+        result["foretold"] = horizon_metrics(net, log, spec, after, chain)
     result["predicted_actual"]["items"] = by_item(answers.expected, questions.target)
     learned = saved.manifest.metrics.get("events", 0)
     split = recognised(learned, spec.item_count, len(questions.event))
     result["published"] = None if split is None else msgspec.to_builtins(split)
     result["baselines"] = {"popular": metrics_of(popular), "markov": metrics_of(markov)}
     return result
+
+
+def heads_table(result: dict[str, Any]) -> Table:
+    """The heads that answer yes or no: discrimination and calibration."""
+    shown = Table(title="will it come?")
+    for heading in ("", "answers", "share", "AUC", "average precision", "ECE"):
+        shown.add_column(heading, justify="right")
+    for name in (*INTENTS, "churn", "promotion"):
+        found = result.get(name, {"n": 0})
+        if found["n"]:
+            keys = ("share", "auc", "average_precision", "ece")
+            texts = ("" if found[key] is None else f"{found[key]:.4f}" for key in keys)
+            shown.add_row(name, f"{found['n']:,}", *texts)
+    return shown
 
 
 def _items(

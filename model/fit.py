@@ -28,6 +28,8 @@ from model.nets import SequenceNet
 from model.objective import BatchLoss, batch_loss, columns_of
 from model.resume import Arrays
 from model.spec import Ints, ModelSpec
+from model.tasks import base_logits
+from model.team import ALONE, Team
 from model.transformer import TransformerNet
 
 # log-odds of an intent that the data says nothing about: as good as never.
@@ -51,8 +53,9 @@ class Fitting:
         config: TrainConfig,
         epochs: int,
         guide: Guide = NO_GUIDE,
+        team: Team = ALONE,
     ) -> None:
-        self.spec, self.config, self.epochs = spec, config, epochs
+        self.spec, self.config, self.epochs, self.team = spec, config, epochs, team
         targets = targets_of(log, spec)
         self.item_targets = int(np.count_nonzero(targets.item != NONE))
         self.columns = columns_of(log, spec, targets, config, guide.lessons)
@@ -63,7 +66,7 @@ class Fitting:
             if config.detach_heads is not None
             else len(np.unique(log.action)) < 2
         )
-        self.net = initial_net(spec, targets, config)
+        self.net = initial_net(spec, targets, config, self.columns.tasks.numpy())
         self.leash = Leash(guide, self.net)
         if isinstance(self.net, TransformerNet):
             self.net.checkpointing = config.checkpointing
@@ -73,6 +76,7 @@ class Fitting:
         self._is_adapted = guide.lora_rank > 0
         self.average = copy.deepcopy(self.net) if config.averaging else self.net
         self.updates = 0
+        self.learner = team.learner(self.net, leaves_out=config.pretrain_epochs > 0)
         self.optimizer = _optimizer(self.net, config)
         self.rate = 0.0  # of the last batch
 
@@ -107,9 +111,11 @@ class Fitting:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(epoch, self._weighed(batch, batches), batch, generator, progress)
-        torch.autograd.backward(loss.total + self.leash.penalty())
+        weighed = self._weighed(batch, batches)
+        loss = self.learner(lambda: self._loss(epoch, weighed, batch, generator, progress))
+        torch.autograd.backward(loss.total)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
+        loss = self._of_all(loss, len(batch))
         total = loss.total.item()
         if not (math.isfinite(total) and math.isfinite(norm.item())):
             raise DivergedError(
@@ -128,9 +134,11 @@ class Fitting:
         A batch holds sequences of like length and its loss is a mean, by which an event among short
         ones would count for more than one among long ones, and the heads foretell too many ends.
         """
-        share = self.asked[batch].sum() * batches / self.asked.sum()
+        share = float(self.asked[batch].sum() * batches / self.asked.sum())
         return msgspec.structs.replace(
-            self.config, head_weight=self.config.head_weight * float(share)
+            self.config,
+            head_weight=self.config.head_weight * share,
+            decoder_weight=self.config.decoder_weight * share,
         )
 
     def _loss(
@@ -141,21 +149,24 @@ class Fitting:
         generator: torch.Generator,
         progress: float,
     ) -> BatchLoss:
-        if epoch < self.config.pretrain_epochs and isinstance(self.net, TransformerNet):
-            return masked_loss(
-                self.net, self.columns, self.segments, batch, config, generator, progress
-            )
-        return batch_loss(
-            self.net,
-            self.spec,
-            self.columns,
-            self.segments,
-            batch,
-            config,
-            self.detach_heads,
-            generator,
-            progress,
-        )
+        net, share = self.net, self.team.share
+        about = (self.columns, self.segments, batch, config)
+        if epoch < self.config.pretrain_epochs and isinstance(net, TransformerNet):
+            loss = masked_loss(net, *about, generator, progress, share)
+        else:
+            loss = batch_loss(net, self.spec, *about, self.detach_heads, generator, progress, share)
+        return loss._replace(total=loss.total + self.leash.penalty())
+
+    def _of_all(self, loss: BatchLoss, rows: int) -> BatchLoss:
+        """The loss of a whole batch from that of the process's own share."""
+        if self.team.size == 1:
+            return loss
+        numbers = torch.stack([loss.total.detach(), loss.item_sum, loss.heads])
+        total, item_sum, heads = self.team.summed(numbers)
+        size = self.team.size
+        if not self.team.share.splits(rows):
+            item_sum, heads = item_sum / size, heads / size
+        return loss._replace(total=total / size, item_sum=item_sum, heads=heads)
 
     def _update_average(self) -> None:
         """The average (Polyak & Juditsky 1992) forgets fast at first, when weights are poor."""
@@ -202,8 +213,11 @@ class Fitting:
 def learning_rate(progress: float, config: TrainConfig) -> float:
     """One cycle (Smith & Topin 2017): up from 1/25 in half a cosine, down to 1/1000 in another.
 
-    ``progress`` is the share of all batches done, in [0, 1].
+    ``progress`` is the share of all batches done, in [0, 1]. With snapshots there is a cycle for
+    each (Huang et al., "Snapshot ensembles", ICLR 2017).
     """
+    if config.snapshots:
+        progress = progress * config.snapshots % 1.0
     low, peak, end = 0.04, 1.0, 0.001
     warm = config.warmup_share
     if progress < warm:
@@ -213,16 +227,21 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
     return config.learning_rate * share
 
 
-def initial_net(spec: ModelSpec, targets: Targets, config: TrainConfig) -> SequenceNet:
+def initial_net(
+    spec: ModelSpec, targets: Targets, config: TrainConfig, tasks: Ints | None = None
+) -> SequenceNet:
     """A seeded net whose heads begin at the base rates of their targets.
 
     A head that the data says nothing about stays where it begins, so it begins at a probability
-    that does no harm: absent intents at nearly 0, absent actions at the least.
+    that does no harm: absent intents at nearly 0, absent actions at the least. ``tasks`` [N, tasks]
+    are the answers of the shape's tasks.
     """
     net = build_net(spec, config.net_shape, torch.Generator().manual_seed(config.seed))
     with torch.no_grad():
         net.action_head.bias.copy_(_log_rates(targets.action, len(spec.actions)))
         net.gap_head.bias.copy_(_log_rates(targets.gap, spec.gap_count - 1))
+        if net.task_head is not None and tasks is not None:
+            net.task_head.bias.copy_(torch.from_numpy(base_logits(tasks)))
         for column in range(len(INTENTS)):
             known = targets.intent[:, column][targets.intent[:, column] != NONE]
             if len(known):

@@ -74,4 +74,5 @@ def with_events(log: EventLog, keep: npt.NDArray[np.bool_]) -> EventLog:
         session_start=np.append(0, np.cumsum(length[stays])),
         user_start=np.append(0, np.cumsum(user_sessions[user_sessions > 0])),
         closed=(log.closed & ~cut)[stays],
+        promoted=None if log.promoted is None else log.promoted[keep],
     )

@@ -17,6 +17,8 @@ class Asked(NamedTuple):
     table: Tensor  # [V, H] rows of any length
     targets: Tensor  # [M]
     weights: Tensor | None  # [M]; None: all 1
+    # [N] targets of the whole batch, where these rows are a part of it.
+    batch_targets: Tensor | None = None
 
 
 def is_full(config: TrainConfig, progress: float) -> bool:
@@ -37,12 +39,13 @@ def item_loss(
     that is done: its end may see the full softmax whatever came before.
     """
     if is_full(config, progress):
-        return cosine_softmax_loss(*asked, config.label_smoothing)
-    queries, table, targets, weights = asked
-    candidates = draw_candidates(targets, len(table), config.negatives, generator)
+        return cosine_softmax_loss(*asked[:4], config.label_smoothing)
+    queries, table, targets, weights, batch_targets = asked
+    drawn_for = targets if batch_targets is None else batch_targets
+    candidates = draw_candidates(drawn_for, len(table), config.negatives, generator)
     if config.item_loss == "gbce":
         return gbce_loss(queries, table, targets, candidates, config.gbce_calibration, weights)
-    included = inclusion(popularity, len(targets), config.negatives)
+    included = inclusion(popularity, len(drawn_for), config.negatives)
     return sampled_softmax_loss(
         queries, table, targets, candidates, included, weights, config.label_smoothing
     )

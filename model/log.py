@@ -26,6 +26,7 @@ class EventLog(msgspec.Struct, frozen=True):
     session_start: Longs  # [S+1]
     user_start: Longs  # [U+1]
     closed: npt.NDArray[np.bool_]  # [S]
+    promoted: npt.NDArray[np.bool_] | None = None  # [N] shown with a promotion; None: nothing was
 
     @property
     def events(self) -> int:

@@ -93,18 +93,25 @@ def cosine_softmax_loss(
     return _CosineSoftmax.apply(queries, table, targets, weights, smoothing)  # type: ignore[no-any-return]
 
 
-def class_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over the rows with a target; 0 without one. logits [M, C], targets [M]."""
+def class_loss(logits: Tensor, targets: Tensor, batch_targets: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over the rows with a target; 0 without one. logits [M, C], targets [M].
+
+    Where the rows are a part of a batch, the sum is divided by the number of ``batch_targets`` [N].
+    """
     known = targets != NONE
     if not bool(known.any()):
         return logits.sum() * 0.0
-    return functional.cross_entropy(logits[known], targets[known].long())
+    count = known.sum() if batch_targets is None else (batch_targets != NONE).sum()
+    losses = functional.cross_entropy(logits[known], targets[known].long(), reduction="sum")
+    return losses / count
 
 
-def intent_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of the two heads' mean binary cross-entropies over known answers. Both [M, 2]."""
-    known = targets != NONE  # [M, 2]
+def intent_loss(logits: Tensor, targets: Tensor, batch_targets: Tensor | None = None) -> Tensor:
+    """Sum of C heads' mean binary cross-entropies over known answers. Both [M, C];
+    ``batch_targets`` [N, C] as for ``class_loss``."""
+    known = targets != NONE  # [M, C]
+    counted = known if batch_targets is None else batch_targets != NONE  # [N, C]
     losses = functional.binary_cross_entropy_with_logits(
         logits, targets.clamp(min=0).to(logits.dtype), reduction="none"
     )
-    return ((losses * known).sum(0) / known.sum(0).clamp(min=1)).sum()
+    return ((losses * known).sum(0) / counted.sum(0).clamp(min=1)).sum()

@@ -7,26 +7,34 @@ import msgspec
 
 from model.spec import ModelSpec, SpecError
 
-NetName = Literal["gru", "lstm", "mingru", "transformer"]
+NetName = Literal["gru", "lstm", "mingru", "transformer", "encoder_decoder"]
 # Those that a graph is built for; the others teach, and are measured.
 SERVED_NETS: tuple[NetName, ...] = ("gru",)
 Shapes = dict[str, tuple[int, ...]]
+# Heads that a model has when asked for; the worker's graph does without.
+Task = Literal["churn", "promotion"]
 
 # Of the hidden layer of a Transformer block's second branch, against H.
 WIDENING = 2
 
 
 class NetShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A net's name; blocks and heads of attention are a Transformer's alone. Its window is the
-    spec's ``ring_length``: what a worker keeps of a user."""
+    """A net's name; blocks and heads of attention are a Transformer's alone, the number of actions
+    that are foretold an encoder-decoder's. A Transformer's window is the spec's ``ring_length``:
+    what a worker keeps of a user. ``tasks`` are heads beside those that every net has; a user who
+    does nothing for ``churn_ms`` has churned."""
 
     name: NetName = "gru"
     layers: int = 2
     heads: int = 2
+    horizon: int = 5
+    tasks: tuple[Task, ...] = ()
+    churn_ms: int = 0
 
     def __post_init__(self) -> None:
-        if self.layers < 1 or self.heads < 1:
-            raise SpecError(f"layers and heads must be at least 1, got {self.layers}, {self.heads}")
+        for name in ("layers", "heads", "horizon"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 def weight_shapes(spec: ModelSpec, net: NetShape = NetShape()) -> Shapes:  # noqa: B008
@@ -40,12 +48,14 @@ def weight_shapes(spec: ModelSpec, net: NetShape = NetShape()) -> Shapes:  # noq
     ``initial_hidden``.
     """
     width, actions, gaps = spec.hidden_width, len(spec.actions), spec.gap_count
+    tasks = len(net.tasks)
     return {
         "item_embedding": (spec.input_count, width),
         "action_embedding": (actions, width),
         "gap_embedding": (gaps, width),
         "dense_weight": (len(spec.features), width),
         **_INSIDE[net.name](width, net),
+        **(_decoder(width, actions) if net.name == "encoder_decoder" else {}),
         "initial_hidden": (width,),
         "action_head.weight": (actions, width),
         "action_head.bias": (actions,),
@@ -53,6 +63,7 @@ def weight_shapes(spec: ModelSpec, net: NetShape = NetShape()) -> Shapes:  # noq
         "intent_head.bias": (2,),
         "gap_head.weight": (gaps - 1, width),
         "gap_head.bias": (gaps - 1,),
+        **({"task_head.weight": (tasks, width), "task_head.bias": (tasks,)} if tasks else {}),
         "logit_scale": (),
     }
 
@@ -105,4 +116,25 @@ def _transformer(width: int, net: NetShape) -> Shapes:
     return shapes | {"final_norm.weight": (width,)}
 
 
-_INSIDE = {"gru": _gru, "lstm": _lstm, "mingru": _mingru, "transformer": _transformer}
+def _decoder(width: int, actions: int) -> Shapes:
+    return {
+        "decoder_embedding": (actions, width),
+        "decoder_start.weight": (width, width),
+        "decoder_start.bias": (width,),
+        "decoder_context.weight": (width, width),
+        "decoder.weight_ih": (3 * width, width),
+        "decoder.weight_hh": (3 * width, width),
+        "decoder.bias_ih": (3 * width,),
+        "decoder.bias_hh": (3 * width,),
+        "decoder_head.weight": (actions, width),
+        "decoder_head.bias": (actions,),
+    }
+
+
+_INSIDE = {
+    "gru": _gru,
+    "lstm": _lstm,
+    "mingru": _mingru,
+    "transformer": _transformer,
+    "encoder_decoder": _gru,
+}

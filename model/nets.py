@@ -61,6 +61,8 @@ class SequenceNet(nn.Module):
         self.action_head = nn.Linear(width, len(spec.actions))
         self.intent_head = nn.Linear(width, 2)
         self.gap_head = nn.Linear(width, spec.gap_count - 1)
+        # One row for each task that the net's shape names.
+        self.task_head: nn.Linear | None = None
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
         for head in (self.action_head, self.intent_head, self.gap_head):
             fill_uniform(head, width**-0.5, generator)
@@ -120,6 +122,18 @@ class SequenceNet(nn.Module):
     def gap_logits(self, hidden: Tensor) -> Tensor:
         """Logits of the next gap code, codes 1 .. G-1, [..., G-1]."""
         return self.gap_head(hidden)  # type: ignore[no-any-return]
+
+    def add_tasks(self, count: int, generator: torch.Generator | None = None) -> None:
+        """Give the net heads for so many tasks."""
+        if count:
+            self.task_head = nn.Linear(self.width, count)
+            fill_uniform(self.task_head, self.width**-0.5, generator)
+
+    def task_logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the tasks' answers, [..., tasks]."""
+        if self.task_head is None:
+            return hidden.new_zeros(*hidden.shape[:-1], 0)
+        return self.task_head(hidden)  # type: ignore[no-any-return]
 
     def weights(self) -> dict[str, Floats]:
         """Copies of all weights under the names of ``weight_shapes``."""

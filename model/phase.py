@@ -1,6 +1,7 @@
 """A phase of training: epochs over one log, measured and stopped early where a tail is given."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ from model.ranking import metrics_of
 from model.resume import Arrays, EpochRecord, Position
 from model.scoring import answer
 from model.spec import Floats, ModelSpec
+from model.team import ALONE, Team
 from model.training_log import TrainingLog
 
 CHOOSE, FINAL = "choose", "final"
@@ -44,6 +46,8 @@ class Watcher(msgspec.Struct, frozen=True):
     keep: Callable[[Position, Arrays], None]
     clock: Callable[[], float]
     on_batch: Callable[[Position], None]
+    # Keeps the weights of a cycle's end, by the cycle's number.
+    snapshot: Callable[[int, dict[str, Floats]], None] = lambda number, weights: None
 
 
 def run_phase(
@@ -54,18 +58,21 @@ def run_phase(
     arrays: Arrays,
     watcher: Watcher,
     guide: Guide = NO_GUIDE,
+    team: Team = ALONE,
 ) -> tuple[dict[str, Floats], Position]:
     """Fit from ``position`` (with the state ``arrays``; empty at a phase's begin) to the end.
 
     Returns the last epoch's weights, or the best one's where the phase is measured.
     """
-    fitting = Fitting(phase.log, spec, config, phase.epochs, guide)
+    fitting = Fitting(phase.log, spec, config, phase.epochs, guide, team)
     best = {name.removeprefix("best."): a for name, a in arrays.items() if name.startswith("best.")}
     if arrays:
         fitting.restore(arrays)
 
     def save() -> None:
-        watcher.keep(position, fitting.state() | {f"best.{name}": a for name, a in best.items()})
+        if team.leads:
+            bests = {f"best.{name}": array for name, array in best.items()}
+            watcher.keep(position, fitting.state() | bests)
 
     while position.epoch < phase.epochs and not _stale(phase.name, position.history, config):
         for reached in _epoch(fitting, phase, position, watcher):
@@ -73,11 +80,15 @@ def run_phase(
             if position.step % config.save_every == 0:
                 save()
             watcher.on_batch(position)
-        record = _record(phase, fitting.measured(), spec, position, config.patience > 0)
+        choosing = config.patience > 0
+        record = team.told(partial(_record, phase, fitting.measured(), spec, position, choosing))
         history = (*position.history, record)
         position = Position(phase.name, position.epoch + 1, step=position.step, history=history)
         if record.mrr_at_20 is not None and best_epoch(history) == record.epoch:
             best = fitting.measured().weights()
+        if team.leads and config.snapshots and _ends_cycle(position.epoch, phase, config):
+            number = position.epoch * config.snapshots // phase.epochs
+            watcher.snapshot(number, fitting.measured().weights())
         watcher.shown.epoch(record, position.step)
         save()
     return best or fitting.measured().weights(), position
@@ -136,6 +147,10 @@ def best_epoch(history: Sequence[EpochRecord]) -> int:
     """The number, from 1, of the measured epoch with the highest MRR@20, the earliest of equals."""
     measured = [record for record in history if record.mrr_at_20 is not None]
     return max(measured, key=lambda record: (record.mrr_at_20, -record.epoch)).epoch
+
+
+def _ends_cycle(epoch: int, phase: Phase, config: TrainConfig) -> bool:
+    return epoch * config.snapshots % phase.epochs == 0
 
 
 def _stale(phase: str, history: Sequence[EpochRecord], config: TrainConfig) -> bool:

@@ -32,6 +32,7 @@ class Answers(msgspec.Struct, frozen=True):
     shown: Longs  # [V] how often each item stood in a top list; empty where not asked for
     best_share: Floats  # [M] probability of the best item of each question; likewise
     expected: npt.NDArray[np.float64]  # [V] each item's probabilities, summed; likewise
+    task_logits: Floats  # [P, tasks]
 
 
 def hidden_states(
@@ -103,6 +104,7 @@ def answer(
         np.zeros(spec.item_count if with_lists else 0, np.int64),
         np.zeros(len(ranks) if with_lists else 0, np.float32),
         np.zeros(spec.item_count if with_lists else 0),
+        net.task_logits(net.initial_hidden.expand(len(heads_after), -1)).numpy().copy(),
     )
     ranker = _Ranker(net, log, spec, questions, filter_seen)
     wanted = np.union1d(questions.after[inside], heads_after)
@@ -114,6 +116,7 @@ def answer(
         answers.action_logits[read[read != NONE]] = net.action_logits(states).numpy()
         answers.intent_logits[read[read != NONE]] = net.intent_logits(states).numpy()
         answers.gap_logits[read[read != NONE]] = net.gap_logits(states).numpy()
+        answers.task_logits[read[read != NONE]] = net.task_logits(states).numpy()
         on_progress(len(events))
     outside = np.flatnonzero(questions.after == NONE)
     ranker.fill(answers, outside, net.initial_hidden.expand(len(outside), -1))

@@ -19,6 +19,7 @@ from model import baselines, checkpoint, resume
 from model.config import TrainConfig
 from model.data import NONE, DataError, check_log, data_hash, targets_of
 from model.fit import DivergedError
+from model.foretelling import action_chain
 from model.guide import NO_GUIDE, Guide
 from model.holdout import hold_out, hold_out_last
 from model.log import EventLog
@@ -26,9 +27,11 @@ from model.phase import CHOOSE, FINAL, Exam, Phase, Watcher, best_epoch, run_pha
 from model.questions import questions_of
 from model.resume import Arrays, EpochRecord, Position
 from model.spec import Floats, ModelSpec
+from model.team import ALONE, Team
 from model.training_log import TrainingLog
 
 STATE_FILE = "train/state.safetensors"
+SNAPSHOTS = "train/snapshots"
 
 
 class TrainError(DataError):
@@ -47,15 +50,18 @@ def train(
     console: Console | None = None,
     clock: Callable[[], float] = time.perf_counter,
     on_batch: Callable[[Position], None] = lambda position: None,
+    team: Team = ALONE,
 ) -> checkpoint.Manifest:
     """Train on ``log`` and write the model to the folder ``out``; returns its manifest.
 
     ``items`` is the vocabulary behind the log's item codes. ``guide`` is what the training has
     besides the log. ``console`` shows a progress bar;
-    ``on_batch`` is told the position after each batch. Raises DataError (TrainError,
-    DivergedError) or ResumeError without writing a model.
+    ``on_batch`` is told the position after each batch. All processes of a ``team`` make the same
+    call; the leading one writes. Raises DataError (TrainError, TeamError, DivergedError) or
+    ResumeError without writing a model.
     """
     check_trainable(log, spec, items, config)
+    team.check(config)
     if config.epochs == 0 and (guide.weights is None or config.holds_out):
         raise TrainError(
             "epochs must be at least 1, got 0: a model to begin from alone could stay as it is, "
@@ -64,38 +70,52 @@ def train(
     hashed = data_hash(log, items)
     identity = _identity(spec, config, hashed, guide)
     state = out / STATE_FILE
-    found = resume.load(state, identity)
+    found = team.told(lambda: resume.load(state, identity))
 
     def keep(position: Position, arrays: Arrays) -> None:
         resume.save(state, identity, position, arrays)
 
+    def snapshot(number: int, weights: dict[str, Floats]) -> None:
+        folder = out / SNAPSHOTS / str(number)
+        baselines.save(folder, baselines.fit(log, spec))
+        checkpoint.save(
+            folder, spec, items, weights, net=config.net_shape,
+            config=msgspec.to_builtins(config), data_hash=hashed, created_at=created_at,
+        )  # fmt: skip
+
     step = found[0].step if found is not None else 0
+    curves = out / "train" / "tensorboard" / identity[:12] if team.leads else None
     with (
         _threads(config.threads),
-        TrainingLog(out / "train" / "tensorboard" / identity[:12], console, step) as shown,
+        TrainingLog(curves, console if team.leads else None, step) as shown,
     ):
         try:
-            watcher = Watcher(shown, keep, clock, on_batch)
-            weights, history = _fit(log, spec, config, found, watcher, guide)
+            watcher = Watcher(shown, keep, clock, on_batch, snapshot)
+            weights, history = _fit(log, spec, config, found, watcher, guide, team)
         except DivergedError:
-            state.unlink(missing_ok=True)  # it would lead to the same end again
+            if team.leads:
+                state.unlink(missing_ok=True)  # it would lead to the same end again
             raise
-    # What the weights have not seen is kept from the baselines beside them, too.
-    learned = held_back(log, spec, config)[0] if config.holds_out and not config.refit else log
-    baselines.save(out, baselines.fit(learned, spec))
-    manifest = checkpoint.save(
-        out,
-        spec,
-        items,
-        weights,
-        net=config.net_shape,
-        metrics=_summary(log, history),
-        config=msgspec.to_builtins(config),
-        data_hash=hashed,
-        created_at=created_at,
-    )
-    state.unlink(missing_ok=True)
-    return manifest
+
+    def save() -> checkpoint.Manifest:
+        # What the weights have not seen is kept from the baselines beside them, too.
+        learned = held_back(log, spec, config)[0] if config.holds_out and not config.refit else log
+        baselines.save(out, baselines.fit(learned, spec))
+        manifest = checkpoint.save(
+            out,
+            spec,
+            items,
+            weights,
+            net=config.net_shape,
+            metrics=_summary(log, spec, config, history),
+            config=msgspec.to_builtins(config),
+            data_hash=hashed,
+            created_at=created_at,
+        )
+        state.unlink(missing_ok=True)
+        return manifest
+
+    return team.told(save)
 
 
 def check_trainable(
@@ -145,6 +165,7 @@ def _fit(
     found: tuple[Position, Arrays] | None,
     watcher: Watcher,
     guide: Guide,
+    team: Team,
 ) -> tuple[dict[str, Floats], tuple[EpochRecord, ...]]:
     """Weights, and all epochs on the way to them, from wherever the run stands."""
     first = CHOOSE if config.holds_out else FINAL
@@ -153,14 +174,14 @@ def _fit(
     if position.phase == CHOOSE:
         early, exam = held_back(log, spec, config)
         phase = Phase(CHOOSE, early, config.epochs, exam)
-        weights, position = run_phase(phase, spec, config, position, arrays, watcher, guide)
+        weights, position = run_phase(phase, spec, config, position, arrays, watcher, guide, team)
         if not config.refit:
             return weights, position.history
         position, arrays = Position(FINAL, step=position.step, history=position.history), {}
     if config.holds_out:
         epochs = best_epoch(position.history)
     weights, position = run_phase(
-        Phase(FINAL, log, epochs), spec, config, position, arrays, watcher, guide
+        Phase(FINAL, log, epochs), spec, config, position, arrays, watcher, guide, team
     )
     return weights, position.history
 
@@ -172,7 +193,9 @@ def _identity(spec: ModelSpec, config: TrainConfig, hashed: str, guide: Guide) -
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _summary(log: EventLog, history: Sequence[EpochRecord]) -> dict[str, Any]:
+def _summary(
+    log: EventLog, spec: ModelSpec, config: TrainConfig, history: Sequence[EpochRecord]
+) -> dict[str, Any]:
     chosen = [record for record in history if record.phase == CHOOSE]
     summary: dict[str, Any] = {
         "events": log.events,
@@ -182,6 +205,8 @@ def _summary(log: EventLog, history: Sequence[EpochRecord]) -> dict[str, Any]:
     if chosen:
         best = chosen[best_epoch(history) - 1]
         summary["held_out"] = {"recall@20": best.recall_at_20, "mrr@20": best.mrr_at_20}
+    if config.net == "encoder_decoder":
+        summary["action_chain"] = action_chain(log, spec)
     return summary
 
 

@@ -1,5 +1,6 @@
 """What a person sees of a training run: a progress bar, a line per epoch, TensorBoard curves."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -13,13 +14,13 @@ EVERY = 50
 
 
 class TrainingLog:
-    """Shows a run on ``console`` (None: nowhere) and writes its curves to ``folder``.
+    """Shows a run on ``console`` and writes its curves to ``folder`` (None: nowhere, either).
 
     ``folder`` is the run's own: a resumed run overwrites its curves from where it goes on.
     """
 
-    def __init__(self, folder: Path, console: Console | None, step: int) -> None:
-        self._writer = SummaryWriter(folder, purge_step=step)
+    def __init__(self, folder: Path | None, console: Console | None, step: int) -> None:
+        self._writer = None if folder is None else SummaryWriter(folder, purge_step=step)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -43,7 +44,8 @@ class TrainingLog:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def batch(self, phase: str, done: float, epochs: int, position: Position) -> None:
         """Move the bar: ``done`` of ``epochs`` epochs."""
@@ -59,17 +61,21 @@ class TrainingLog:
     def curve(self, phase: str, step: int, **values: float) -> None:
         """Write a point of each curve, once in ``EVERY`` batches."""
         if step % EVERY == 0:
-            for name, value in values.items():
-                self._writer.add_scalar(f"{phase}/{name}", value, step)
+            self._points(phase, step, values)
 
     def epoch(self, record: EpochRecord, step: int) -> None:
         """Print a line for a finished epoch and write its curves."""
         text = f"{record.phase} epoch {record.epoch}: loss {record.item_loss:.3f}"
-        self._writer.add_scalar(f"{record.phase}/epoch_loss", record.item_loss, step)
+        values = {"epoch_loss": record.item_loss}
         if record.mrr_at_20 is not None and record.recall_at_20 is not None:
             text += f", held out recall@20 {record.recall_at_20:.4f} mrr@20 {record.mrr_at_20:.4f}"
-            self._writer.add_scalar(f"{record.phase}/recall@20", record.recall_at_20, step)
-            self._writer.add_scalar(f"{record.phase}/mrr@20", record.mrr_at_20, step)
+            values |= {"recall@20": record.recall_at_20, "mrr@20": record.mrr_at_20}
+        self._points(record.phase, step, values)
         text += f", {record.seconds:.0f} s, {record.events_per_second:,.0f} events/s"
         if self._console is not None:
             self._console.print(text, highlight=False)
+
+    def _points(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{phase}/{name}", value, step)

@@ -6,16 +6,25 @@ from typing import ClassVar, Literal
 import msgspec
 import numpy as np
 
+from model.architectures import build_net
 from model.checkpoint import Checkpoint
 from model.config import ConfigError
+from model.content import Content
 from model.data import NONE, next_index, stretch_of
 from model.guide import Guide
 from model.log import EventLog
-from model.net_shape import weight_shapes
+from model.net_shape import NetShape, weight_shapes
 from model.spec import OTHER, Floats, ModelSpec, SpecError, item_hash
+from model.tasks import base_logits, task_targets
+from model.tower import tower_vectors
 
 Frozen = Literal["none", "embedding", "recurrent", "body"]
-_HEADS = ("action_head", "intent_head", "gap_head")
+_HEADS = ("action_head", "intent_head", "gap_head", "decoder", "task_head")
+# Weights with a row for each action.
+BY_ACTION = (
+    *("action_embedding", "action_head.weight", "action_head.bias"),
+    *("decoder_embedding", "decoder_head.weight", "decoder_head.bias"),
+)
 _INPUTS = ("item_embedding", "action_embedding", "gap_embedding", "dense_weight")
 
 
@@ -76,7 +85,7 @@ def carried_weights(
         raise TransferError("the earlier model's items must come first in the vocabulary")
     weights["item_embedding"] = _item_table(earlier, spec, items, log)
     fresh = len(spec.actions) - len(old.actions)
-    for name in ("action_embedding", "action_head.weight", "action_head.bias"):
+    for name in (name for name in BY_ACTION if name in weights):
         other = np.repeat(weights[name][OTHER : OTHER + 1], fresh, axis=0)
         weights[name] = np.concatenate([weights[name], other])
     silent = np.zeros((len(spec.features) - len(old.features), old.hidden_width), np.float32)
@@ -104,13 +113,57 @@ def guide_from(
     items: Sequence[str],
     log: EventLog,
     config: TransferConfig,
+    content: Content | None = None,
+    shape: NetShape | None = None,
 ) -> Guide:
-    """A training on ``log`` that begins from an earlier model."""
+    """A training on ``log`` that begins from an earlier model. With the ``content`` of the items,
+    new ones that the log does not hold begin where a tower places them. Heads for tasks that
+    ``shape`` has and the earlier model has not begin at their base rates."""
+    weights = carried_weights(earlier, spec, items, log)
+    if shape is not None:
+        weights |= _task_heads(earlier, spec, log, shape)
+    if content is not None:
+        weights = _with_placed_items(weights, earlier, spec, log, content)
     return Guide(
-        weights=carried_weights(earlier, spec, items, log),
+        weights=weights,
         frozen=frozen_names(spec, earlier, config.freeze),
         lora_rank=config.lora_rank,
     )
+
+
+def _task_heads(
+    earlier: Checkpoint, spec: ModelSpec, log: EventLog, shape: NetShape
+) -> dict[str, Floats]:
+    """Weights of the heads of the shape's tasks: the earlier model's where it has the task."""
+    if not shape.tasks:
+        return {}
+    weight = np.zeros((len(shape.tasks), spec.hidden_width), np.float32)
+    bias = base_logits(task_targets(log, spec, shape))
+    before = earlier.manifest.net
+    for row, task in enumerate(shape.tasks):
+        if task in before.tasks and (task != "churn" or before.churn_ms == shape.churn_ms):
+            place = before.tasks.index(task)
+            weight[row] = earlier.weights["task_head.weight"][place]
+            bias[row] = earlier.weights["task_head.bias"][place]
+    return {"task_head.weight": weight, "task_head.bias": bias}
+
+
+def _with_placed_items(
+    weights: dict[str, Floats],
+    earlier: Checkpoint,
+    spec: ModelSpec,
+    log: EventLog,
+    content: Content,
+) -> dict[str, Floats]:
+    net = build_net(spec, msgspec.structs.replace(earlier.manifest.net, tasks=()))
+    net.set_weights(weights)
+    vectors = tower_vectors(net, log, spec, content)
+    table, count = weights["item_embedding"].copy(), earlier.spec.item_count
+    new = np.setdiff1d(np.arange(count, spec.item_count), log.item)
+    placed = new[vectors[new].any(axis=1)]
+    # As long as the earlier ones are: the net's input, unlike a cosine, has a length.
+    table[placed] = vectors[placed] * float(np.median(np.linalg.norm(table[:count], axis=1)))
+    return weights | {"item_embedding": table}
 
 
 def _item_table(

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Listed] = {
     "train": Listed("Train a model on click files.", MODEL),
     "continue": Listed("Go on training a model day by day, without forgetting.", MODEL),
     "tune": Listed("Search for training settings that suit the files.", MODEL),
+    "validate": Listed("Judge training settings on several stretches of time.", MODEL),
     "evaluate": Listed("Measure a model on click files it has not seen.", MODEL),
     "compress": Listed("Prune or quantise a model, within a bound of quality.", MODEL),
     "distill": Listed("Make a small model that answers like large ones.", MODEL),

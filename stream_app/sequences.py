@@ -207,6 +207,7 @@ class _Recorder:
             name: [] for name in ("item", "action", "gap_ms", "at_ms", "user", "session")
         }
         self._dense: list[Floats] = []
+        self._promoted: list[bool] = []
 
     def record(self, steps: Steps, entries: list[Entry], dense: Floats) -> None:
         columns = self._columns
@@ -215,6 +216,7 @@ class _Recorder:
         columns["gap_ms"] += steps.gap_ms
         columns["at_ms"] += steps.at_ms
         self._dense.append(dense)
+        self._promoted += [click.promotion_id is not None for click in steps.click]
         for entry in entries:
             if isinstance(entry, SessionEnd | Eviction):
                 self._closed.add(self._sessions[entry.pseudonym])
@@ -236,6 +238,7 @@ class _Recorder:
         session_start = np.flatnonzero(np.diff(columns["session"], prepend=-1))
         sessions = columns["session"][session_start]
         user_start = np.flatnonzero(np.diff(columns["user"][session_start], prepend=-1))
+        promoted = np.array(self._promoted, bool)[order]
         width = len(self._spec.features)
         dense = np.concatenate([np.zeros((0, width), np.float32), *self._dense])[order]
         return EventLog(
@@ -247,4 +250,5 @@ class _Recorder:
             session_start=np.append(session_start, len(order)),
             user_start=np.append(user_start, len(session_start)),
             closed=np.isin(sessions, np.fromiter(self._closed, np.int64, len(self._closed))),
+            promoted=promoted if promoted.any() else None,
         )

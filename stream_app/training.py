@@ -24,6 +24,7 @@ from model.net_shape import SERVED_NETS
 from model.phase import best_epoch
 from model.resume import EpochRecord
 from model.spec import Engine, Floats, ModelSpec, Tokens
+from model.team import ALONE, Team
 from model.train import train
 from stream_app.core.admit import Admission
 from stream_app.core.config import CoreConfig
@@ -47,13 +48,14 @@ def train_served(
     created_at: str,
     console: Console | None = None,
     guide: Guide = NO_GUIDE,
+    team: Team = ALONE,
 ) -> Manifest:
     """Train, calibrate and export into ``out``; ``events`` reads the log's files once more.
 
     ``guide`` is what the training has besides the log. A net that no graph is built for is trained
     alone. With ``refit=false`` what is held out is never trained on: the model of the best epoch is
-    the one that serves. Takes up a killed run where it stopped.
-    Raises what ``model.train.train`` raises.
+    the one that serves. Takes up a killed run where it stopped. Of a ``team`` the leading process
+    calibrates and exports. Raises what ``model.train.train`` raises.
     """
     scores: Mapping[str, Floats] = {}
     is_served = config.net in SERVED_NETS
@@ -61,23 +63,25 @@ def train_served(
         chosen = out / CHOSEN if config.refit else out
         probe = msgspec.structs.replace(config, refit=False)
         manifest = train(
-            log, spec, items, probe, chosen, guide=guide, created_at=created_at, console=console
-        )
-        if is_served and config.held_out > 0:
+            log, spec, items, probe, chosen,
+            guide=guide, created_at=created_at, console=console, team=team,
+        )  # fmt: skip
+        if is_served and team.leads and config.held_out > 0:
             export(chosen, newest_tokens(log))
             from_ms = _first_held_out_ms(log, config.held_out)
             scores = held_out_scores(events(), open_engine(chosen), core, from_ms)
         if not config.refit:
-            if is_served:
+            if is_served and team.leads:
                 export(out, newest_tokens(log))
                 save_calibration(out, scores)
             return manifest
         epochs = _best_epoch(manifest)
         config = msgspec.structs.replace(config, held_out=0, leave_one_out=False, epochs=epochs)
     manifest = train(
-        log, spec, items, config, out, guide=guide, created_at=created_at, console=console
-    )
-    if is_served:
+        log, spec, items, config, out,
+        guide=guide, created_at=created_at, console=console, team=team,
+    )  # fmt: skip
+    if is_served and team.leads:
         export(out, newest_tokens(log))
         save_calibration(out, scores)
     return manifest

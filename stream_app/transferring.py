@@ -7,9 +7,11 @@ from typing import NamedTuple
 import msgspec
 
 from model.checkpoint import Checkpoint, load
-from model.config import TrainConfig
+from model.config import DAY_MS, TrainConfig
+from model.content import Content
 from model.guide import Guide
 from model.log import EventLog
+from model.net_shape import NetShape
 from model.spec import ModelSpec
 from model.transfer import TransferConfig, extended_spec, guide_from
 from stream_app.invocation import UserError
@@ -18,7 +20,7 @@ from stream_app.invocation import UserError
 _FREE = frozenset({"min_item_count", "max_items"})
 _SHAPE = frozenset(
     {"name", "hidden_width", "cold_buckets", "features", "reset_at_session", "session_gap_ms"}
-    | {"window_ms", "ring_length", "top_k", "memory_dtype", "net", "layers", "heads"}
+    | {"window_ms", "ring_length", "top_k", "memory_dtype", "net", "layers", "heads", "horizon"}
 )
 
 
@@ -32,13 +34,23 @@ class Begun(NamedTuple):
     def settings(self, config: TrainConfig) -> TrainConfig:
         """The settings for the earlier model's net; without epochs nothing is held out."""
         net = self.earlier.manifest.net
-        config = msgspec.structs.replace(config, net=net.name, layers=net.layers, heads=net.heads)
+        config = msgspec.structs.replace(
+            config,
+            net=net.name,
+            layers=net.layers,
+            heads=net.heads,
+            horizon=net.horizon,
+            churn_days=config.churn_days or net.churn_ms / DAY_MS,
+            promotions=config.promotions or "promotion" in net.tasks,
+        )
         if config.epochs == 0:
             return msgspec.structs.replace(config, held_out=0.0, leave_one_out=False)
         return config
 
-    def guide(self, log: EventLog, config: TransferConfig) -> Guide:
-        return guide_from(self.earlier, self.spec, self.items, log, config)
+    def guide(
+        self, log: EventLog, config: TransferConfig, content: Content | None, shape: NetShape
+    ) -> Guide:
+        return guide_from(self.earlier, self.spec, self.items, log, config, content, shape)
 
 
 def begin_from(folder: Path, spec: ModelSpec, items: tuple[str, ...]) -> Begun:

@@ -63,12 +63,19 @@ def command(
     texts = parse_pairs(pairs or [])
     mine = {key: texts.pop(key) for key in ContinualConfig.__struct_fields__ if key in texts}
     config: ContinualConfig = with_settings(ContinualConfig(), mine)
-    if wrong := sorted(texts.keys() & {"net", "layers", "heads", "leave_one_out", "refit"}):
+    if wrong := sorted(
+        texts.keys() & {"net", "layers", "heads", "horizon", "leave_one_out", "refit"}
+    ):
         raise UserError(f"{wrong[0]} is not for continuing a model; leave it out of --set.")
+    saved = load(model)
+    if saved.manifest.net.tasks:
+        raise UserError(
+            f"{model} has heads for {', '.join(saved.manifest.net.tasks)}, which learn from whole"
+            " users and not from days; use clickahead train ALL-DAYS --from MODEL."
+        )
     core, console = settings_of(context).core_config(), Console(stderr=True)
     choices = [FileChoice([day], preset, mapping or (), sort=True) for day in days]
 
-    saved = load(model)
     spec, items, counts = saved.spec, saved.items, []
     for choice in choices:
         found = profile(cleaned(read_shown(choice, console, "counting"), core))
@@ -83,7 +90,7 @@ def command(
     net = saved.manifest.net
     recipe = preset_for(AUTO, course[-1].log, spec)
     short = msgspec.structs.replace(
-        recipe, net=net.name, layers=net.layers, heads=net.heads,
+        recipe, net=net.name, layers=net.layers, heads=net.heads, horizon=net.horizon,
         held_out=0.0, leave_one_out=False, epochs=3, learning_rate=1e-3,
     )  # fmt: skip
     train_config: TrainConfig = with_settings(short, texts)

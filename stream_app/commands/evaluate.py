@@ -57,6 +57,23 @@ def command(
         list[Path] | None,
         typer.Option("--train", help="The files the model was trained on, for --against."),
     ] = None,
+    others_with: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            metavar="MODEL",
+            help="A model to join with it, a snapshot for example; repeat. Their logits are"
+            " averaged, and their ranks fused.",
+        ),
+    ] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The items as JSON Lines: also rank those that training has never seen, beside the"
+            " popularity of their category.",
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the metrics there too.")
     ] = None,
@@ -80,7 +97,7 @@ def command(
     """
     # torch costs seconds: only who evaluates pays for it.
     from model.checkpoint import load
-    from model.evaluate import evaluate, table, unseen_by
+    from model.evaluate import evaluate, heads_table, table, unseen_by
     from model.lineage import learned_from
     from model.presets import is_of_histories, traits_of
     from model.questions import Protocol as RankingProtocol
@@ -143,6 +160,20 @@ def command(
     )
     if against is not None:
         metrics["against"] = others
+    if others_with:
+        from model.together import table as joint_table
+        from model.together import together
+
+        metrics["together"] = together(
+            [unseen.model, *others_with], log, asked, filter_seen=filter_seen, among=among
+        )
+    if catalogue is not None:
+        from model.cold_items import cold_metrics
+        from model.cold_items import table as cold_table
+        from stream_app.catalogue import described
+
+        content = described(catalogue, saved.items)
+        metrics["new_items"] = cold_metrics(unseen.model, log, content, asked)
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(metrics, indent=2) + "\n")
@@ -153,6 +184,17 @@ def command(
         console.print(f"report in {report}", highlight=False)
     Console().print(table(metrics))
     console.print(learned_from(load(unseen.model).manifest), highlight=False)
+    heads = heads_table(metrics)
+    if heads.row_count:
+        Console().print(heads)
+    if "foretold" in metrics:
+        from model.foretelling import table as foretold_table
+
+        Console().print(foretold_table(metrics["foretold"]))
+    if others_with:
+        Console().print(joint_table(metrics["together"]))
+    if catalogue is not None and metrics["new_items"]["n"]:
+        Console().print(cold_table(metrics["new_items"]))
     if against is not None:
         if against is Against.all:
             Console().print(against_table(others))

@@ -26,10 +26,11 @@ from stream_app.simulate import (
     Label,
     SimulatedEvent,
     SimulatorConfig,
+    items_of,
     simulate,
 )
 from stream_app.simulate.live import at_arrival
-from stream_app.simulate.writing import label_json, write_events
+from stream_app.simulate.writing import label_json, write_events, write_items
 
 DEFAULT_EVENTS = 100_000
 
@@ -41,6 +42,10 @@ def command(
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="File for the truth about attacks, JSON Lines.")
+    ] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(help="File for the shop's items, vectors included, JSON Lines."),
     ] = None,
     topic: Annotated[
         str | None, typer.Option(help="Send to this topic instead, as the events fall due.")
@@ -96,6 +101,8 @@ def command(
         attack_every_events=attack_every,
         dirt=dirt,
     )
+    if catalogue is not None:
+        write_items(items_of(config, Random(seed)), catalogue)  # noqa: S311 (a simulation)
     stream = simulate(config, Random(seed))  # noqa: S311 (a simulation)
     if hours is not None:
         end_ms = config.start_ms + int(hours * 3_600_000)

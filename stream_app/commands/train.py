@@ -47,6 +47,14 @@ def command(
             " --set freeze=embedding|recurrent|body or --set lora_rank=8 holds on to it.",
         ),
     ] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --from: the items as JSON Lines, as in the items topic. Items that nobody"
+            " has clicked yet join the model, placed by what the catalogue says of them.",
+        ),
+    ] = None,
     mapping: MappingOption = None,
 ) -> None:
     """Train a next-item and next-action model, calibrate its anomaly scores, and export it.
@@ -59,17 +67,26 @@ def command(
     Example: clickahead train prepared/ --out model
 
     Example: clickahead train new-shop.csv --from model --set freeze=recurrent --out new-model
+
+    Example: clickahead train clicks.csv --from model --catalogue items.jsonl --set epochs=0 --out m
+
+    Several processes divide the batches of one training, on one machine or several:
+
+    Example: torchrun --nproc-per-node 2 -m stream_app train clicks.parquet --out model
     """
     # Threads that spin while they wait make training several times slower beside any busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
     from model.capacity import check_fits
     from model.config import TrainConfig, parse_pairs, with_settings
+    from model.content import content_of
     from model.guide import NO_GUIDE
     from model.net_shape import SERVED_NETS
     from model.presets import AUTO, PRESETS, preset_for
     from model.settings_file import read_settings
+    from model.team import joined
     from model.transfer import TransferConfig
+    from stream_app.catalogue import read_catalogue
     from stream_app.files import PRESETS as FILE_PRESETS
     from stream_app.prepare.config import TRAIN, VALIDATION
     from stream_app.prepared import prepared_folder
@@ -88,8 +105,13 @@ def command(
         raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(known)}.")
     of_shape = {key: texts.pop(key) for key in ShapeConfig.__struct_fields__ if key in texts}
     check_begun(begin, of_transfer, {**of_shape, **texts})
+    if catalogue is not None and begin is None:
+        raise UserError("--catalogue adds items to a model; add --from MODEL.")
+    listed = [] if catalogue is None else read_catalogue(catalogue)
 
-    core, console = settings_of(context).core_config(), Console(stderr=True)
+    team = context.with_resource(joined())
+    core = settings_of(context).core_config()
+    console = Console(stderr=True, quiet=not team.leads)
     is_file = preset in FILE_PRESETS
     choice = counted = FileChoice(files, preset if is_file else None, mapping or (), sort=True)
     folder = prepared_folder(files)
@@ -99,6 +121,8 @@ def command(
     if folder is not None:
         found.made_up_times = folder.manifest.made_up_times
     spec, items = shape(found, with_settings(ShapeConfig(), of_shape))
+    clicked = frozenset(items)
+    items += tuple(item.item_id for item in listed if item.item_id not in clicked)
     earlier = None if begin is None else begin_from(begin, spec, items)
     if earlier is not None:
         spec, items = earlier.spec, earlier.items
@@ -111,7 +135,9 @@ def command(
     guide = NO_GUIDE
     if earlier is not None:
         config = earlier.settings(config)
-        guide = earlier.guide(log, with_settings(TransferConfig(), of_transfer))
+        content = content_of(listed, items) if listed else None
+        transfer = with_settings(TransferConfig(), of_transfer)
+        guide = earlier.guide(log, transfer, content, config.net_shape)
     check_fits(spec, config, log.events, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     console.print(
         f"{log.events:,} events, {log.sessions:,} sessions, {spec.item_count:,} items, "
@@ -129,7 +155,10 @@ def command(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         console=console,
         guide=guide,
+        team=team,
     )
+    if not team.leads:
+        return
     typer.echo(f"model {spec.name}-{manifest.fingerprint} in {out}")
     if config.net not in SERVED_NETS:
         typer.echo(

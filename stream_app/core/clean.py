@@ -56,6 +56,7 @@ class Click(NamedTuple):
     action: str
     at_ms: int
     dwell_ms: int | None
+    promotion_id: str | None = None
 
 
 Cleaned = Click | Heartbeat | Rejected
@@ -120,6 +121,7 @@ def clean(raw: RawClick, received_ms: int, config: CoreConfig) -> Cleaned:
         canonical_action(raw.event_type),
         at_ms,
         None if raw.dwell_ms is None else int(min(max(raw.dwell_ms, 0), MAX_DWELL_MS)),
+        None if raw.promotion_id in (None, "") else str(raw.promotion_id),
     )
 
 

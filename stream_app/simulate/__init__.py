@@ -2,7 +2,7 @@
 
 from stream_app.simulate.click import Label, SimulatedEvent
 from stream_app.simulate.config import ATTACKS, START_MS, SimulatorConfig, SimulatorError
-from stream_app.simulate.timeline import simulate
+from stream_app.simulate.timeline import items_of, simulate
 
 __all__ = [
     "ATTACKS",
@@ -11,5 +11,6 @@ __all__ = [
     "SimulatedEvent",
     "SimulatorConfig",
     "SimulatorError",
+    "items_of",
     "simulate",
 ]

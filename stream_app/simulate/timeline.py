@@ -8,11 +8,13 @@ from random import Random
 
 import msgspec
 
+from stream_app.core.events import Item
 from stream_app.files import FileEvent
 from stream_app.simulate.attacks import Scene, campaign_events
 from stream_app.simulate.catalogue import Catalogue
 from stream_app.simulate.click import Campaign, Click, Label, Planned, SimulatedEvent
 from stream_app.simulate.config import SimulatorConfig
+from stream_app.simulate.content import described_items
 from stream_app.simulate.dirt import soiled
 from stream_app.simulate.people import People
 from stream_app.simulate.session import EVENTS_PER_SESSION, Visit
@@ -34,6 +36,12 @@ def simulate(config: SimulatorConfig, rng: Random) -> Iterator[SimulatedEvent]:
     there are attacks and dirt. Memory grows with neither time nor users.
     """
     return _Timeline(config, rng).events()
+
+
+def items_of(config: SimulatorConfig, rng: Random) -> Iterator[Item]:
+    """The catalogue of the shop that ``simulate`` opens with the same arguments."""
+    shop = Random(rng.getrandbits(64))  # noqa: S311
+    return described_items(Catalogue(config, shop), shop)
 
 
 class _Timeline:

@@ -8,6 +8,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from stream_app.core.events import Item
 from stream_app.simulate.click import Label, SimulatedEvent
 
 _encode = msgspec.json.Encoder().encode
@@ -47,6 +48,13 @@ def write_events(
             if progress is not None and count % 1_000 == 0:
                 progress(count)
     return Written(count, labelled, len(attacks))
+
+
+def write_items(items: Iterable[Item], out: Path) -> None:
+    """An item a line, as the items topic has it; a name that ends in .gz is compressed."""
+    with _complete(out) as file:
+        for item in items:
+            file.write(_encode(item) + b"\n")
 
 
 def label_json(label: Label) -> bytes:

@@ -18,6 +18,7 @@ from model.net_shape import NetShape
 from model.phase import Exam
 from model.prune import PRUNED
 from model.questions import questions_of
+from model.resume import Position
 from model.train import train
 from tests.model.logs import learnable_log, spec_of
 
@@ -54,6 +55,21 @@ def test_a_compressed_model_is_served(saved: Checkpoint, method: Method, tmp_pat
         assert parity.after[0].bytes < parity.before.bytes
     if method == "fp16":
         assert engine.initial(1).hidden.dtype == np.float16
+
+
+def test_a_killed_compression_ends_as_a_whole_one(saved: Checkpoint, tmp_path: Path) -> None:
+    def kill(position: Position) -> None:
+        if position.step == 5:
+            raise KeyboardInterrupt
+
+    config = msgspec.structs.replace(FAST, save_every=2)
+    compress(saved, DATA, "structured", 0.5, config, 0.1, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        compress(saved, DATA, "structured", 0.5, config, 0.1, tmp_path / "cut", on_batch=kill)
+    assert not (tmp_path / "cut" / checkpoint.MANIFEST_FILE).exists()
+    compress(saved, DATA, "structured", 0.5, config, 0.1, tmp_path / "cut")
+    found, wanted = (checkpoint.load(tmp_path / name).fingerprint for name in ("cut", "whole"))
+    assert found == wanted
 
 
 def test_scales_of_a_batch_are_refused_with_the_evidence(saved: Checkpoint, tmp_path: Path) -> None:

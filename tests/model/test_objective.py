@@ -1,5 +1,7 @@
 """The batch loss: what counts, what is left alone, and where its gradients go."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from model.dropout import drop
 from model.log import EventLog
 from model.nets import GruNet, SequenceNet
 from model.objective import BatchLoss, batch_loss, columns_of, perturbed
+from model.share import Share
 from model.transformer import TransformerNet
 from tests.model.logs import learnable_log, logs, spec_of
 
@@ -183,3 +186,54 @@ def test_half_precision_is_near_the_whole() -> None:
     whole, rough = (loss_of(log, net, c).total.item() for c in (config, half))
     assert rough == pytest.approx(whole, rel=0.02)
     assert rough != whole
+
+
+EVERYTHING = {
+    "input_dropout": 0.2,
+    "hidden_dropout": 0.2,
+    "block_dropout": 0.3,
+    "mask_share": 0.1,
+    "cold_share": 0.1,
+    "adversarial_weight": 0.2,
+    "label_smoothing": 0.1,
+    "recency_halving": 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"net": "transformer", **EVERYTHING},
+        {"net": "mingru", "item_loss": "sampled", "negatives": 3, **EVERYTHING},
+        {"net": "lstm", "item_loss": "gbce", "negatives": 3},
+    ],
+    ids=["plain", "transformer", "sampled", "gbce"],
+)
+@pytest.mark.parametrize("size", [2, 3])
+def test_shares_have_the_gradients_of_the_batch(changes: dict[str, Any], size: int) -> None:
+    config = msgspec.structs.replace(PLAIN, **changes)
+    net = build_net(SPEC, config.net_shape, torch.Generator().manual_seed(2))
+    log = learnable_log(SPEC, users=8)
+    columns = columns_of(log, SPEC, targets_of(log, SPEC), config)
+    segments = segments_of(log, SPEC, config.max_length)
+    batch = np.arange(7)
+
+    def slopes(share: Share) -> tuple[BatchLoss, dict[str, torch.Tensor]]:
+        net.zero_grad()
+        generator = torch.Generator().manual_seed(5)
+        loss = batch_loss(
+            net, SPEC, columns, segments, batch, config, False, generator, share=share
+        )
+        loss.total.backward()
+        named = net.named_parameters()
+        return loss, {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+    whole, wanted = slopes(Share())
+    parts = [slopes(Share(rank, size)) for rank in range(size)]
+    for name, slope in wanted.items():
+        mean = sum(found[name] for _, found in parts) / size
+        torch.testing.assert_close(mean, slope, rtol=1e-4, atol=1e-6, msg=name)
+    assert {loss.item_count for loss, _ in parts} == {whole.item_count}
+    sums = sum(loss.item_sum for loss, _ in parts)
+    torch.testing.assert_close(sums, whole.item_sum, rtol=1e-5, atol=1e-4)

@@ -2,11 +2,13 @@
 
 import io
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -99,6 +101,25 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path: Path, config: Train
         for found, wanted in zip(resumed.metrics["history"], whole.metrics["history"], strict=True):
             for key in ("phase", "epoch", "recall_at_20", "mrr_at_20", "item_loss"):
                 assert found[key] == wanted[key]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"net": "encoder_decoder", "horizon": 3},
+        {"net": "transformer", "pretrain_epochs": 1, "block_dropout": 0.1},
+        {"churn_days": 1e-4, "promotions": True, "averaging": 0.9},
+    ],
+    ids=["encoder-decoder", "pre-training", "tasks"],
+)
+def test_a_run_killed_at_any_step_goes_on(tmp_path: Path, changes: dict[str, Any]) -> None:
+    step = random.randint(1, 10)  # noqa: S311 (any step will do)
+    config = msgspec.structs.replace(CONFIG, epochs=2, **changes)
+    whole = run(tmp_path / "whole", config)
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", config, kill_at=step)
+    found = run(tmp_path / "cut", config).fingerprint
+    assert found == whole.fingerprint, f"killed at step {step}"
 
 
 def test_sigkill_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:

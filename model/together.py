@@ -1,0 +1,85 @@
+"""Several models of the same items as one: their log-probabilities averaged, their ranks fused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from model import checkpoint
+from model.architectures import build_net
+from model.candidates import Member
+from model.checkpoint import Checkpoint
+from model.ensembles import LogitAverage, RankFusion
+from model.log import EventLog
+from model.questions import Protocol, questions_of
+from model.ranking import metrics_of
+from model.recommender import Recommender, ranks_of
+from model.scoring import NetRecommender
+
+AVERAGE, FUSION = "logit average", "rank fusion"
+
+
+class TogetherError(ValueError):
+    """Models that do not speak of the same things."""
+
+    exit_code: ClassVar[int] = 2
+
+
+def together(
+    folders: Sequence[Path],
+    log: EventLog,
+    protocol: Protocol = "session",
+    *,
+    filter_seen: bool = False,
+    among: npt.NDArray[np.bool_] | None = None,
+) -> dict[str, Any]:
+    """Ranking metrics of the models of several folders, and of both ways to join them, by name.
+
+    ``log`` is coded with the first one's vocabulary. Raises TogetherError, CheckpointError.
+    """
+    saved = [checkpoint.load(folder) for folder in folders]
+    for folder, other in zip(folders, saved, strict=True):
+        _check(folder, saved[0], other)
+    spec = saved[0].spec
+    questions = questions_of(log, spec, protocol, among)
+    voices = {str(folder): _recommender(one) for folder, one in zip(folders, saved, strict=True)}
+    members = [Member(name, voice, "logits") for name, voice in voices.items()]
+    joint: dict[str, Recommender] = {
+        **voices,
+        AVERAGE: LogitAverage(members),
+        FUSION: RankFusion(members),
+    }
+    return {
+        name: metrics_of(ranks_of(voice, log, spec, questions, filter_seen=filter_seen))
+        for name, voice in joint.items()
+    }
+
+
+def _check(folder: Path, first: Checkpoint, other: Checkpoint) -> None:
+    read = ("actions", "features", "gap_edges_ms", "cold_buckets", "reset_at_session")
+    is_same = all(getattr(first.spec, name) == getattr(other.spec, name) for name in read)
+    if other.items != first.items or not is_same:
+        raise TogetherError(
+            f"{folder} knows other items, actions or features than the first model; join models "
+            "that were trained on the same files"
+        )
+
+
+def _recommender(saved: Checkpoint) -> NetRecommender:
+    net = build_net(saved.spec, saved.manifest.net)
+    net.set_weights(saved.weights)
+    return NetRecommender(net, saved.spec)
+
+
+def table(result: dict[str, Any]) -> Table:
+    """``together`` for a terminal."""
+    names = ("recall@10", "recall@20", "mrr@20", "ndcg@20")
+    shown = Table(title="models and their ensembles")
+    for heading in ("", *names):
+        shown.add_column(heading, justify="right")
+    for name, metrics in result.items():
+        shown.add_row(name, *(f"{metrics[metric]:.4f}" for metric in names))
+    return shown
