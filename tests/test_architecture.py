@@ -65,6 +65,7 @@ READS_ENVIRONMENT = {
     "stream_app/commands/distill.py",  # likewise
     "stream_app/commands/continue.py",  # likewise
     "stream_app/commands/tune.py",  # likewise
+    "stream_app/commands/validate.py",  # likewise
     "stream_app/commands/train.py",  # tells OpenMP, before torch is imported, not to spin
     "stream_app/prepare/on_spark.py",  # tells PySpark which Java and which Python to start
     "stream_app/kafka/node.py",  # hands PATH, and nothing else, to the Java process
@@ -91,6 +92,7 @@ TESTED_ELSEWHERE = {
     "stream_app/commands/continue.py": "tests/commands/test_derived.py",
     "stream_app/commands/distill.py": "tests/commands/test_derived.py",
     "stream_app/commands/tune.py": "tests/commands/test_derived.py",
+    "stream_app/commands/validate.py": "tests/commands/test_derived.py",
     "stream_app/transferring.py": "tests/commands/test_derived.py",
     "stream_app/held_out.py": "tests/commands/test_derived.py",
     "stream_app/demo/follow.py": "tests/commands/test_demo.py",

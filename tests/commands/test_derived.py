@@ -104,6 +104,37 @@ def test_carried_over_with_a_frozen_body(folder: Path) -> None:
     assert not np.array_equal(after["intent_head.weight"], before["intent_head.weight"])
 
 
+def test_items_of_a_catalogue_join_a_model(folder: Path) -> None:
+    items = folder / "items.jsonl"
+    made = run("simulate", "--out", folder / "unused.jsonl", "--events", 1, "--catalogue", items,
+               "--users", 300, "--items", 40, "--categories", 4, "--seed", 3)  # fmt: skip
+    assert made.exit_code == 0, made.output
+    with items.open("a") as catalogue:
+        catalogue.write('{"item_id": "new", "category": "c1", "brand": "b1", "price": 9.5}\n')
+    out = folder / "placed"
+    done = run("train", folder / "day.jsonl.gz", "--from", folder / "model", "--catalogue", items,
+               "--set", "epochs=0", "--out", out)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert checkpoint.load(out).items[-1] == "new"
+    assert "new" in open_engine(out).vocabulary.items
+    done = run("evaluate", "--model", out, "--test", folder / "next.jsonl.gz", "--catalogue", items,
+               "--with", out, "--json", folder / "placed.json")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    found = json.loads((folder / "placed.json").read_text())
+    assert found["new_items"] == {"n": 0}  # nobody has clicked it yet
+    assert found["together"]["logit average"]["mrr@20"] == found["mrr@20"]
+    alone = run("train", folder / "day.jsonl.gz", "--catalogue", items, "--out", folder / "never")
+    assert alone.exit_code == 2
+    assert "add --from MODEL" in alone.output
+
+
+def test_a_recipe_is_validated_on_several_stretches(folder: Path) -> None:
+    done = run("validate", folder / "day.jsonl.gz", "--out", folder / "folds", "--folds", 2,
+               *QUICK, "--set", "hidden_width=8")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert len(json.loads((folder / "folds" / "rolling.json").read_text())) == 2
+
+
 def test_days_are_learned_one_after_the_other(folder: Path) -> None:
     out = folder / "newer"
     done = run("continue", folder / "model", folder / "day.jsonl.gz", folder / "next.jsonl.gz",
