@@ -6,9 +6,11 @@ may be long gone when a late event changes what was said of it.
 
 from typing import NamedTuple
 
+import numpy as np
+
 from stream_app.core.batch import EventBatch
 from stream_app.core.entries import Steps
-from stream_app.core.state import read_event_id, stored_event_id
+from stream_app.core.state import EVENT_ID_BYTES, read_event_id, stored_event_id
 from stream_app.core.store import PartitionStore
 
 _LAST_REVISION = (1 << 16) - 1
@@ -45,18 +47,29 @@ def keep_newest(steps: Steps, batch: EventBatch, store: PartitionStore) -> None:
     """Write into the rows what this pass made their newest events."""
     column = store.columns
     # By row its last step that is not late: later ones take the place of earlier ones.
-    newest = {row: k for k, row in enumerate(steps.row) if k not in steps.late}
-    for row, k in newest.items():
-        held, tail = stored_event_id(steps.click[k].event_id)
-        column["newest_offset"][row] = batch.offsets[steps.batch_row[k]]
-        column["revision"][row] = 0
-        column["event_id"][row] = held
-        if tail:
-            store.long_ids[steps.pseudonym[k]] = tail
-        elif store.long_ids:
-            store.long_ids.pop(steps.pseudonym[k], None)
+    newest = dict(zip(steps.row, range(len(steps.row)), strict=True))
+    if steps.late:
+        newest = {row: k for k, row in enumerate(steps.row) if k not in steps.late}
+    if newest:
+        rows, ks = np.fromiter(newest, np.intp, len(newest)), list(newest.values())
+        column["newest_offset"][rows] = [batch.offsets[steps.batch_row[k]] for k in ks]
+        column["revision"][rows] = 0
+        column["event_id"][rows] = np.array(_held(ks, steps, store), f"S{EVENT_ID_BYTES}")
     corrected = {steps.row[k]: late for k, late in steps.late.items()}
     for row, late in corrected.items():
         if late.newest == newest.get(row, -1):
             revision = int(column["revision"][row]) + late.corrections
             column["revision"][row] = min(revision, _LAST_REVISION)
+
+
+def _held(ks: list[int], steps: Steps, store: PartitionStore) -> list[bytes]:
+    """The event ids of steps as rows keep them; what is too long for a row is put beside it."""
+    ids = [(steps.click[k].event_id or "").encode() for k in ks]
+    if b"\0" in b"".join(ids) or max(map(len, ids)) > EVENT_ID_BYTES or store.long_ids:
+        for place, k in enumerate(ks):
+            ids[place], tail = stored_event_id(steps.click[k].event_id)
+            if tail:
+                store.long_ids[steps.pseudonym[k]] = tail
+            else:
+                store.long_ids.pop(steps.pseudonym[k], None)
+    return ids
