@@ -55,7 +55,7 @@ class Decider:
         ends: list[End] = []
         number = 0  # of the steps so far
         for entry in entries:
-            if type(entry) is StepAt:
+            if isinstance(entry, StepAt):
                 number += 1
             elif isinstance(entry, Refusal):
                 self._refuse(entry.batch_row, entry.rejected)

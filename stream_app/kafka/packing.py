@@ -19,7 +19,7 @@ from stream_app.kafka.shell_config import BATCH_BYTES
 OVERSIZED = "oversized"
 """Header of the stub that stands for a record that no broker would take: its size in bytes."""
 
-FEW = 16
+FEW = 32
 """So few records are written faster one by one than in columns."""
 
 _SLACK_BYTES = 1024

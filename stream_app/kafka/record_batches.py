@@ -52,8 +52,8 @@ class Columns(NamedTuple):
 
     def largest(self) -> int:
         """Bytes of the largest record's key and value."""
-        sizes = np.diff(self.key_ends, prepend=0) + np.diff(self.value_ends, prepend=0)
-        return int(sizes.max(initial=0))
+        ends = self.key_ends + self.value_ends
+        return max(int(ends[0]), int(np.diff(ends).max(initial=0)))
 
     def last(self) -> KeyValue:
         """The last record."""
@@ -150,8 +150,9 @@ class CompiledForm:
         sizes = columns.key_ends + columns.value_ends
         room = HEADER_BYTES + int(sizes[-1]) + n * (_FRAME_BYTES + len(told))
         first, size, made = 0, ctypes.c_int64(), []
+        most = min(room, max(limit, columns.largest() + len(told) + 256))
         while first < n:
-            batch = np.empty(min(room, max(limit, columns.largest() + len(told) + 256)), np.uint8)
+            batch = np.empty(most, np.uint8)
             place = (address(batch), len(batch), limit, ctypes.byref(size))
             left = self._write(ctypes.byref(held), first, *place)
             made.append(

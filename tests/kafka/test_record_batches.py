@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stream_app.core.batch import PackedRecords
 from stream_app.core.c_library import address
-from stream_app.kafka.packing import Packed, pack
+from stream_app.kafka.packing import FEW, Packed, pack
 from stream_app.kafka.record_batches import (
     ColumnBatch,
     Columns,
@@ -72,7 +72,7 @@ def packed_records(count: int) -> PackedRecords:
     return PackedRecords(np.arange(count), keys, np.frombuffer(b"".join(values), np.uint8), ends)
 
 
-@pytest.mark.parametrize("count", [1, 15, 16, 1000])
+@pytest.mark.parametrize("count", [1, FEW - 1, FEW, 1000])
 def test_packed_records_become_the_batches_of_their_records(count: int) -> None:
     records = packed_records(count)
     plain = [(key, value) for _, key, value in records]
@@ -83,7 +83,7 @@ def test_packed_records_become_the_batches_of_their_records(count: int) -> None:
     one, other = packed(records), packed(plain)
     assert bytes_of(one.batches) == bytes_of(other.batches)
     assert one[2:] == other[2:]
-    assert isinstance(one.batches[0], ColumnBatch) == (count >= 16)
+    assert isinstance(one.batches[0], ColumnBatch) == (count >= FEW)
 
 
 def test_a_compressed_topic_is_left_to_aiokafka() -> None:
