@@ -9,13 +9,13 @@ from model.engine import OnnxEngine
 from model.spec import Engine
 from stream_app.core.batch import EventBatch, OutputBatch
 from stream_app.core.store import PartitionStore
-from tests.bench.guard import core, read_baseline, slower, speeds
+from tests.bench.guard import core, form, read_baseline, slower, speeds
 
 TRIES = 4
 
 
 def test_the_core_costs_what_it_did(tiny_engine_with: Callable[[], OnnxEngine]) -> None:
-    baseline, found = read_baseline(), []
+    baseline, found = read_baseline()[form()], list[str]()
     for _ in range(TRIES):
         found = slower(speeds(tiny_engine_with()), baseline)
         if not found:
