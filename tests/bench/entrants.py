@@ -54,5 +54,5 @@ def kafka_streams(java: Sequence[str]) -> Entrant:
     """The Java peer; its compiler to machine code is done with it after some thousand events."""
     return Entrant(
         "kafka streams, onnx (java)", 10_000,
-        lambda place, course: [*java, *options_of(place, course)], _plain, warm_up=20_000,
+        lambda place, course: [*java, *options_of(place, course)], _plain, warm_up=10_000,
     )  # fmt: skip
