@@ -26,6 +26,7 @@ class GroupOffsets:
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
         self._told: dict[TP, int] = {}
+        self._telling: asyncio.Task[None] | None = None
 
     async def keep(self, reached: Callable[[], Mapping[TP, int]]) -> None:
         """Tell once a second, until cancelled."""
@@ -36,16 +37,25 @@ class GroupOffsets:
     async def tell(self, reached: Mapping[TP, int]) -> None:
         """Commit what the group does not know yet. Never raises a KafkaError: it can wait, and
         where the group has moved on, the next owner tells."""
+        if self._telling is not None:
+            # aiokafka asks until it is answered; one that is cancelled leaves its error unread.
+            await asyncio.wait({self._telling}, timeout=COMMIT_SECONDS)
+            if not self._telling.done():
+                return
         news = {tp: offset for tp, offset in reached.items() if self._told.get(tp) != offset}
-        if not news:
-            return
+        if news:
+            self._telling = asyncio.create_task(self._tell(news))
+            await asyncio.wait({self._telling}, timeout=COMMIT_SECONDS)
+
+    async def _tell(self, news: Mapping[TP, int]) -> None:
+        told = self._told
         try:
-            await asyncio.wait_for(self._commit(news), COMMIT_SECONDS)
-        except (KafkaError, IllegalStateError, ConsumerStoppedError, TimeoutError) as error:
+            await self._commit(news)
+        except (KafkaError, IllegalStateError, ConsumerStoppedError) as error:
             log.debug("The group was not told of %d partitions: %r", len(news), error)
             return
-        self._told.update(news)
+        told.update(news)
 
     def forget(self) -> None:
         """In the next assignment others may have told the group in between."""
-        self._told.clear()
+        self._told = {}

@@ -19,7 +19,7 @@ STALL_SECONDS = 60.0
 
 
 _key_and_value = attrgetter("key", "value")
-_value_bytes = attrgetter("serialized_value_size")
+_value_of = attrgetter("value")
 
 
 class RecoveryStalled(RuntimeError):
@@ -96,7 +96,7 @@ class Restore:
             last = rows[-1]
             partitions.anchors[partition] = Anchor(last.offset + 1, checksum(last.key, last.value))
             self._records += len(rows)
-            self._bytes += sum(map(_value_bytes, rows))
+            self._bytes += sum(map(len, filter(None, map(_value_of, rows))))
             self._observer.restoring(total - reader.remaining, total)
 
     async def _from_files(

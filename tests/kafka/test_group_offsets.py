@@ -47,7 +47,7 @@ def test_only_what_has_moved_is_told() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [CommitFailedError(), IllegalStateError(), ConsumerStoppedError(), TimeoutError()],
+    [CommitFailedError(), IllegalStateError(), ConsumerStoppedError()],
     ids=repr,
 )
 def test_what_the_group_did_not_hear_is_told_again(error: Exception) -> None:
@@ -65,13 +65,43 @@ def test_what_the_group_did_not_hear_is_told_again(error: Exception) -> None:
 
 def test_a_group_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        async def commit(offsets: Mapping[TP, int]) -> None:
-            await asyncio.Event().wait()
+        answered, asked = asyncio.Event(), list[dict[TP, int]]()
 
+        async def commit(offsets: Mapping[TP, int]) -> None:
+            asked.append(dict(offsets))
+            await answered.wait()
+
+        offsets = GroupOffsets(commit)
         async with asyncio.timeout(5):
-            await GroupOffsets(commit).tell({A: 1})
+            await offsets.tell({A: 1})
+            await offsets.tell({A: 2})
+            assert asked == [{A: 1}]
+            answered.set()
+            await offsets.tell({A: 2})
+        assert asked == [{A: 1}, {A: 2}]
 
     monkeypatch.setattr(group_offsets, "COMMIT_SECONDS", 0.05)
+    asyncio.run(scenario())
+
+
+def test_what_is_answered_in_the_next_assignment_counts_for_the_last() -> None:
+    async def scenario() -> None:
+        answered, asked = asyncio.Event(), list[dict[TP, int]]()
+
+        async def commit(offsets: Mapping[TP, int]) -> None:
+            asked.append(dict(offsets))
+            await answered.wait()
+
+        offsets = GroupOffsets(commit)
+        telling = asyncio.create_task(offsets.tell({A: 1}))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        offsets.forget()
+        answered.set()
+        await telling
+        await offsets.tell({A: 1})
+        assert asked == [{A: 1}, {A: 1}]
+
     asyncio.run(scenario())
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.kafka import restore as restore_module
 from stream_app.kafka import snapshots as snapshots_module
+from stream_app.kafka.delivery import ExactlyOnce, Results
+from stream_app.kafka.lane import Core
 from stream_app.kafka.observer import Restored, Snapshotted
 from stream_app.kafka.restore import RecoveryStalled, bounded
 from stream_app.kafka.shell_config import ShellConfig
-from tests.kafka.counting import config
+from tests.kafka.counting import PARTITION, CountingStore, config, play
 from tests.kafka.ledger import (
     EXACT,
     Event,
@@ -181,3 +184,38 @@ def test_a_step_that_gets_no_answer_is_an_error_and_no_end_in_silence(
     monkeypatch.setattr(restore_module, "STALL_SECONDS", 0.05)
     with pytest.raises(RecoveryStalled, match="while waiting for Godot"):
         asyncio.run(bounded(asyncio.sleep(9), "waiting for Godot"))
+
+
+class Thorough(CountingStore):
+    """Takes its time with every chunk."""
+
+    def restore(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+        time.sleep(0.2)
+        super().restore(records)
+
+
+@pytest.mark.kafka
+def test_records_that_wait_while_others_are_restored_are_restored_too(
+    kafka: str, topic_prefix: str
+) -> None:
+    """The consumer hands them out in another form than those that it waited for."""
+
+    async def scenario() -> None:
+        shell = config(kafka, topic_prefix + "a")
+        await make_topics(kafka, shell.app_id)
+        await life(shell, [])
+        users = [(b"uk%d" % number, b"%0500d" % number) for number in range(4_000)]
+        changes = [*users, (PARTITION, b"0")]
+        for partition in range(4):
+            owner = await ExactlyOnce(shell).open(partition)
+            await owner.commit(owner.pack(Results({}, {}, changes, 1)))
+            await owner.close()
+        watching = Watching()
+        async with serving(shell, Core(store=Thorough, play=play), watching) as app:
+            await until(lambda: bool(watching.recoveries))
+            stores = list(app.partitions.stores.values())
+        expected = {b"k%d" % number: number for number in range(4_000)}
+        assert [store.counts for store in stores] == [expected] * 4
+        assert watching.recoveries[0].bytes == 4 * sum(len(value) for _, value in changes)
+
+    asyncio.run(scenario())
