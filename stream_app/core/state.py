@@ -113,15 +113,29 @@ class StateCodec:
 
     def pack(self, rows: Rows, tails: Mapping[int, bytes] = MappingProxyType({})) -> list[bytes]:
         """Values of B rows, each cut behind the used part of its ring; ``tails`` are the long
-        event ids by place among the rows."""
+        event ids by place among the rows. Where a full ring begins is not told: that depends on
+        when the row was last restored or moved to another layout."""
         head, size = self._head_bytes[FORMAT], self.dtype.itemsize
-        whole = np.ascontiguousarray(rows).tobytes()
+        whole = np.ascontiguousarray(self._oldest_first(rows)).tobytes()
         ends = head + rows["used"].astype(np.int64) * RING_ENTRY.itemsize
         starts = range(0, len(rows) * size, size)
         values = [whole[s : s + e] for s, e in zip(starts, ends.tolist(), strict=True)]
         for place, tail in tails.items():
             values[place] += tail
         return values
+
+    def _oldest_first(self, rows: Rows) -> Rows:
+        """Rows whose full rings begin with their oldest event."""
+        length = self.spec.ring_length
+        turned = np.flatnonzero((rows["used"] == length) & (rows["next"] != 0))
+        if not len(turned):
+            return rows
+        rows = rows.copy()
+        oldest = rows["next"][turned].astype(np.intp)
+        places = (oldest[:, None] + np.arange(length)) % length  # [B, L]
+        rows["ring"][turned] = rows["ring"][turned[:, None], places]
+        rows["next"][turned] = 0
+        return rows
 
     def unpack(self, value: bytes) -> Rows:
         """One row of shape [1] from a value of this or an older format; StateError otherwise."""

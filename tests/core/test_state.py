@@ -41,9 +41,20 @@ def rows(draw: st.DrawFn, spec: ModelSpec = SPEC) -> Rows:
     found["format"] = FORMAT
     found["used"] = draw(st.lists(st.integers(0, spec.ring_length), min_size=count, max_size=count))
     found["event_id"] = draw(st.text(max_size=9)).encode().rstrip(b"\0")
+    found["next"][found["used"] == spec.ring_length] = 0
     for row in found:
         row["ring"][int(row["used"]) :] = np.zeros((), RING_ENTRY)
     return found
+
+
+@LAW
+@given(found=rows(), turn=st.integers(0, SPEC.ring_length - 1))
+def test_where_a_full_ring_begins_is_not_told(found: Rows, turn: int) -> None:
+    """A row that was restored under another model begins anew, and must not look altered."""
+    turned = found.copy()
+    for row in turned[found["used"] == SPEC.ring_length]:
+        row["ring"], row["next"] = np.roll(row["ring"], turn), turn
+    assert CODEC.pack(turned) == CODEC.pack(found)
 
 
 @LAW

@@ -2,6 +2,15 @@
 
 #include "passes.h"
 
+/* A full ring begins with its oldest event, see StateCodec.pack. */
+static void turn(const Layout *layout, const char *held, char *made) {
+    Py_ssize_t length = layout->ring_length, entry = layout->entry_bytes, ring = layout->at[RING];
+    Py_ssize_t oldest = (uint8_t)held[layout->at[NEXT]] % length;
+    memcpy(made + ring, held + ring + oldest * entry, (size_t)((length - oldest) * entry));
+    memcpy(made + ring + (length - oldest) * entry, held + ring, (size_t)(oldest * entry));
+    made[layout->at[NEXT]] = 0;
+}
+
 /* packed(row bytes, layout, slots, pseudonyms) -> [bytes]; each row is cut behind the used part of
    its ring. KeyError for somebody without a row. */
 PyObject *packed(PyObject *module, PyObject *args) {
@@ -26,6 +35,8 @@ PyObject *packed(PyObject *module, PyObject *args) {
             if (used > layout->ring_length) used = layout->ring_length;
             value = PyBytes_FromStringAndSize(held,
                                               layout->at[RING] + used * layout->entry_bytes);
+            if (value != NULL && used == layout->ring_length && held[layout->at[NEXT]])
+                turn(layout, held, PyBytes_AS_STRING(value));
         } else if (!PyErr_Occurred()) {
             PyErr_SetObject(PyExc_KeyError, name);
         }
