@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
 import aiokafka
@@ -75,6 +75,22 @@ class ConsumerThread(AIOKafkaConsumerThread):
             # A join that is under way ends only when the whole group has joined.
             log.warning("The group did not let go in time; it notices that this member is gone.")
             await self._ensure_consumer()._client.close()
+
+    async def _gather_remaining_tasks(self) -> None:
+        """What is left of aiokafka ends, or is left alone after a while.
+
+        Faust cancels once and waits. In Python 3.11 `asyncio.wait_for` loses a cancellation that
+        comes together with the answer, and where no broker is up every answer comes at once: the
+        thread would go on asking for ever, and the process with it.
+        """
+        current, deadline = asyncio.current_task(), monotonic() + LEAVE_SECONDS
+        while monotonic() < deadline:
+            tasks = asyncio.all_tasks(self.thread_loop) - {current}
+            if not tasks:
+                return
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=0.1)
 
     def _stopped_set(self) -> None:
         # A thread that crashed has ended by itself, and nobody listens.

@@ -1,13 +1,18 @@
 """Chunks name the positions they were read from, whatever lies between the records."""
 
 import asyncio
+from contextlib import suppress
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ConsumerStoppedError
 from faust.types import TP
+from mode.threads import ServiceThread
 
+from stream_app.kafka.consumer_thread import ConsumerThread
 from tests.kafka.counting import config
 from tests.kafka.ledger import make_topics, produce, serving, until
 
@@ -80,3 +85,24 @@ def test_a_read_under_way_takes_nothing_of_what_a_seek_asks_for(
             await thread.refresh_metadata()
 
     asyncio.run(scenario())
+
+
+def test_a_task_that_loses_a_cancellation_does_not_keep_the_thread() -> None:
+    """Faust waits for it for ever."""
+
+    async def deaf_once() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    async def gathered(by: type[ServiceThread], seconds: float) -> bool:
+        thread: Any = SimpleNamespace(thread_loop=asyncio.get_running_loop())
+        deaf = asyncio.create_task(deaf_once())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(seconds):
+            await by._gather_remaining_tasks(thread)
+        return deaf.cancelled()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(gathered(ServiceThread, 0.3))
+    assert asyncio.run(gathered(ConsumerThread, 5.0))
