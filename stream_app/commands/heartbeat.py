@@ -1,13 +1,11 @@
 """``clickahead heartbeat``: tell idle partitions what time it is."""
 
-import asyncio
 import time
-from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from stream_app.interrupts import ends_as_interrupts
+from stream_app.interrupts import run_until_ended
 from stream_app.invocation import settings_of
 from stream_app.kafka.heartbeat import Encoding, beat, heartbeat_value
 
@@ -46,5 +44,4 @@ def command(
         every,
         report,
     )
-    with suppress(KeyboardInterrupt), ends_as_interrupts():
-        asyncio.run(beating)
+    run_until_ended(beating)

@@ -1,8 +1,7 @@
 """``clickahead watch``: a topic as it grows."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from stream_app.core.events import TOPICS
-from stream_app.interrupts import ends_as_interrupts
+from stream_app.interrupts import run_until_ended
 from stream_app.invocation import settings_of
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.readable import shown
@@ -54,8 +53,7 @@ def command(
         console.print(line(record), **layout)
 
     watching = watch(settings.connection(), name, from_beginning, keeps(filters or []), limit, show)
-    with suppress(KeyboardInterrupt), ends_as_interrupts():
-        asyncio.run(watching)
+    run_until_ended(watching)
 
 
 async def watch(

@@ -56,6 +56,7 @@ def test_a_full_disk_ends_the_broker_and_loses_nothing(
     """A worker that has been told not to wait long ends with a sentence, and its successor goes on.
     The other one may wait until Kafka is back, unless the broker's last answer was an error."""
     batch = events(1_200)
+    workers: list[WorkerProcess] = []
     apps = {
         "exactly_once": {"stall_seconds": STALL_SECONDS},
         "at_least_once": {"delivery": "at_least_once"},
@@ -77,6 +78,7 @@ def test_a_full_disk_ends_the_broker_and_loses_nothing(
             assert code == 1, said
             assert "its next start goes on from there" in said
             worker = WorkerProcess(kafka, topic_prefix + name, delivery=name)
+            workers.append(worker)
         async with asyncio.timeout(90):
             while await processed(kafka, topic_prefix + name) < len(batch):
                 assert worker.process.poll() is None, worker.wait()[1]
@@ -89,7 +91,7 @@ def test_a_full_disk_ends_the_broker_and_loses_nothing(
 
     async def scenario(cluster: EmbeddedKafka) -> None:
         kafka = cluster.bootstrap_servers
-        workers = await asyncio.gather(*(begin(kafka, name) for name in apps))
+        workers.extend(await asyncio.gather(*(begin(kafka, name) for name in apps)))
         ballast = fill(small_disk)
         assert await asyncio.to_thread(cluster.wait) == 1
         assert "No space left on device" in cluster.log_path(1).read_text()
@@ -99,4 +101,8 @@ def test_a_full_disk_ends_the_broker_and_loses_nothing(
         await asyncio.gather(*(finish(kafka, *one) for one in zip(apps, workers, strict=True)))
 
     with EmbeddedKafka(tmp_path, kafka_jars) as cluster:
-        asyncio.run(scenario(cluster))
+        try:
+            asyncio.run(scenario(cluster))
+        finally:
+            for worker in workers:
+                worker.process.kill()
