@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 15.0
 """A worker that has not stopped by then is ended as it is; nothing is lost by that."""
+
+THREAD_SECONDS = 0.5
 
 OK, FAILED = 0, 1
 
@@ -32,7 +35,9 @@ def run(prepare: Prepare) -> int:
     Raises whatever ``prepare`` raises.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(prepare))
+        code = runner.run(_serve(prepare))
+    _leave_no_thread(code)
+    return code
 
 
 async def _serve(prepare: Prepare) -> int:
@@ -81,6 +86,16 @@ async def _stop(app: Application, code: int) -> int:
         log.critical("The worker could not stop in order: %r", error)
         _end(code or FAILED)
     return code
+
+
+def _leave_no_thread(code: int) -> None:
+    """A process ends with its last thread, and the consumer's may wait for a Kafka that hangs."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(THREAD_SECONDS)
+            if thread.is_alive():
+                log.warning("%s still waits for Kafka; the process ends without it.", thread.name)
+                _end(code)
 
 
 def _end(code: int) -> None:

@@ -28,6 +28,7 @@ IDLE_POLL_MS = 300_000
 """A worker whose main loop does not poll for so long leaves the group: others take over."""
 
 LEAVE_SECONDS = 2.0
+CLOSE_SECONDS = 0.5
 
 
 class ConsumerThread(AIOKafkaConsumerThread):
@@ -69,12 +70,17 @@ class ConsumerThread(AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_thread_stop(self) -> None:
-        try:
-            await asyncio.wait_for(super().on_thread_stop(), LEAVE_SECONDS)
-        except TimeoutError:
-            # A join that is under way ends only when the whole group has joined.
-            log.warning("The group did not let go in time; it notices that this member is gone.")
-            await self._ensure_consumer()._client.close()
+        # A wait that cancels would go on until the cancelled one has ended, and aiokafka's end
+        # takes a cancellation of its own for one of the tasks that it waits for.
+        leaving = asyncio.ensure_future(super().on_thread_stop())
+        await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
+        if leaving.done():
+            leaving.result()
+            return
+        # A join that is under way ends only when the whole group has joined.
+        log.warning("The group did not let go in time; it notices that this member is gone.")
+        closing = asyncio.ensure_future(self._ensure_consumer()._client.close())
+        await asyncio.wait([closing], timeout=CLOSE_SECONDS)
 
     async def _gather_remaining_tasks(self) -> None:
         """What is left of aiokafka ends, or is left alone after a while.
@@ -83,7 +89,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         comes together with the answer, and where no broker is up every answer comes at once: the
         thread would go on asking for ever, and the process with it.
         """
-        current, deadline = asyncio.current_task(), monotonic() + LEAVE_SECONDS
+        current, deadline = asyncio.current_task(), monotonic() + CLOSE_SECONDS
         while monotonic() < deadline:
             tasks = asyncio.all_tasks(self.thread_loop) - {current}
             if not tasks:

@@ -15,7 +15,7 @@ from faust.types import TP
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 1.0
-COMMIT_SECONDS = 2.0
+COMMIT_SECONDS = 0.5
 
 Commit = Callable[[Mapping[TP, int]], Awaitable[None]]
 
