@@ -61,10 +61,9 @@ def end_of(worker: subprocess.Popen[str]) -> tuple[int, str]:
 def in_vain(tiny_model: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A worker that waits half a minute for Kafka, while other tests run; and where it looks."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
-    worker = clickahead(address, "nobodys.", tiny_model)
-    yield address, worker
-    worker.kill()
-    worker.wait()
+    with clickahead(address, "nobodys.", tiny_model) as worker:
+        yield address, worker
+        worker.kill()
 
 
 @pytest.fixture
