@@ -46,8 +46,10 @@ class Told(NamedTuple):
     totals: OutputBatch
 
     def row(self, user: str) -> Rows:
+        """As the changelog has it: where a full ring begins in memory tells of restarts."""
         place = self.store.slots[self.store.pseudonym(user)]
-        return self.store.rows[place : place + 1]
+        codec = self.store.codec
+        return codec.unpack(codec.pack(self.store.rows[place : place + 1])[0])
 
     def first(self) -> dict[str, Prediction]:
         return {p.event_id: p for p in self.predictions if p.revision == 0}
