@@ -1,6 +1,7 @@
 """When an alert opens, rises and closes: rules on p-values with hysteresis, and nothing else."""
 
 from hashlib import blake2b
+from math import ceil
 from typing import Literal, NamedTuple
 
 from stream_app.core.config import CoreConfig
@@ -26,9 +27,14 @@ class Alert(NamedTuple):
 NO_ALERT = Alert()
 
 
+def fewest_scores(rate: float) -> int:
+    """How many scores a reservoir needs to promise the rate q: 10/q."""
+    return ceil(10 / rate)
+
+
 def calibrated(scores: int, rate: float) -> bool:
-    """Whether a reservoir of so many scores can promise the rate: 10/q of them are needed."""
-    return scores >= 10 / rate
+    """Whether a reservoir of so many scores can promise the rate."""
+    return scores >= fewest_scores(rate)
 
 
 def judge(

@@ -1,14 +1,13 @@
 """Verdicts by event, and long stretches of them at once: most events are calm, which means that
 their verdict is all there is to say."""
 
-from math import ceil
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stream_app.core.alerts import calibrated
+from stream_app.core.alerts import fewest_scores
 from stream_app.core.c_library import addresses
 from stream_app.core.calibration import Reservoir
 from stream_app.core.events import Verdict
@@ -61,7 +60,7 @@ def pass_calm(
         return _pass_calm(reservoir, verdicts, offsets, marks, first, end, rate)
     told = addresses(verdicts.scores, offsets, marks)
     found = addresses(verdicts.p_values, verdicts.states)
-    rule = rate, ceil(10 / rate)  # see `alerts.calibrated`
+    rule = rate, fewest_scores(rate)
     return int(reservoir.compiled.calm(reservoir.arrays, *told, first, end, *rule, *found))
 
 
@@ -74,6 +73,7 @@ def _pass_calm(
     end: int,
     rate: float,
 ) -> int:
+    fewest = fewest_scores(rate)
     for k in range(first, end):
         if marks[k] & STOPS:
             return k
@@ -81,7 +81,7 @@ def _pass_calm(
             verdicts.put(k, UNCALIBRATED)
             continue
         score = float(verdicts.scores[k])
-        if calibrated(len(reservoir), rate):
+        if len(reservoir) >= fewest:
             p_value = reservoir.p_value(score)
             if p_value <= rate:
                 return k

@@ -26,27 +26,14 @@ _TABLE = np.dtype(
     + [("id_hash", np.uint64), ("item", np.int32), ("item_hash", np.uint32), ("mark", np.uint8)]
     + [("dwell", np.uint8), ("starts", np.bool_), ("unused", "V5")]
 )
-_LISTS: tuple[str, ...] = (
-    "at_ms",
-    "gap_ms",
-    "position",
-    "total",
-    "row",
-    "round",
-    "id_hash",
-    "item",
-    "item_hash",
+_LISTS = (
+    *("at_ms", "gap_ms", "position", "total", "row", "round", "id_hash", "item", "item_hash"),
+    *("action", "dwell_ms", "starts", "click"),
 )
-_LISTS += ("action", "dwell_ms", "starts", "click")
-_FOUND: tuple[str, ...] = (
-    "item_surprise",
-    "action_surprise",
-    "top_items",
-    "top_logp",
-    "action_logp",
-    "cart",
+_FOUND = (
+    *("item_surprise", "action_surprise", "top_items", "top_logp"),
+    *("action_logp", "cart", "purchase", "gap_logp"),
 )
-_FOUND += ("purchase", "gap_logp")
 _TOLD = ("dense", *_FOUND, "score", "close_surprise", *memory.EXPECTED_FIELDS)
 
 

@@ -198,7 +198,7 @@ class Thorough(CountingStore):
 def test_records_that_wait_while_others_are_restored_are_restored_too(
     kafka: str, topic_prefix: str
 ) -> None:
-    """The consumer hands them out in another form than those that it waited for."""
+    """Whether a record was waited for or waited itself, it is the same to who restores."""
 
     async def scenario() -> None:
         shell = config(kafka, topic_prefix + "a")

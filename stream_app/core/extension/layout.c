@@ -39,7 +39,8 @@ PyObject *new_layout(PyObject *module, PyObject *args) {
         return NULL;
     if (layout.at[RING] + layout.ring_length * layout.entry_bytes > layout.row_bytes ||
         layout.at[HIDDEN] + layout.memory_bytes > layout.row_bytes ||
-        layout.at[ANCHOR] + layout.memory_bytes > layout.row_bytes || layout.ring_length < 1) {
+        layout.at[ANCHOR] + layout.memory_bytes > layout.row_bytes || layout.ring_length < 1 ||
+        layout.ring_length > UINT8_MAX) {
         PyErr_SetString(PyExc_ValueError, "a row's parts do not fit into it");
         return NULL;
     }
