@@ -17,7 +17,7 @@ from rich.console import Console
 from model import blend, checkpoint
 from model.action_contest import NET, contest, fit_leans
 from model.anchors import recognised
-from model.architectures import build_net
+from model.architectures import net_of
 from model.blend import Blend, BlendConfig, examples_of, fit_blend, judge, judged_as
 from model.candidates import Member, fame, member_scores
 from model.config import TrainConfig
@@ -292,9 +292,7 @@ def _probe(
 
 
 def _recommender(saved: checkpoint.Checkpoint) -> NetRecommender:
-    net = build_net(saved.spec, saved.manifest.net)
-    net.set_weights(saved.weights)
-    return NetRecommender(net, saved.spec)
+    return NetRecommender(net_of(saved), saved.spec)
 
 
 def _teller(console: Console | None) -> Any:

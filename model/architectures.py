@@ -1,7 +1,8 @@
-"""From a net's shape to the net."""
+"""From a net's shape, or a checkpoint, to the net."""
 
 import torch
 
+from model.checkpoint import Checkpoint
 from model.encoder_decoder import EncoderDecoderNet
 from model.net_shape import NetShape
 from model.nets import GruNet, SequenceNet
@@ -16,6 +17,13 @@ def build_net(
     """A net with weights drawn from ``generator``; raises SpecError where heads do not fit."""
     net = _without_tasks(spec, shape, generator)
     net.add_tasks(len(shape.tasks), generator)
+    return net
+
+
+def net_of(saved: Checkpoint) -> SequenceNet:
+    """The net of a checkpoint, with its weights."""
+    net = build_net(saved.spec, saved.manifest.net)
+    net.set_weights(saved.weights)
     return net
 
 

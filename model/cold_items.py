@@ -9,7 +9,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from model import baselines, checkpoint
-from model.architectures import build_net
+from model.architectures import net_of
 from model.baselines import Baselines
 from model.bootstrap import interval, reciprocal_of
 from model.content import Content
@@ -45,11 +45,10 @@ def cold_metrics(
     asked = part_of(questions, np.flatnonzero(np.isin(questions.target, cold)))
     if len(asked.event) == 0:
         return {"n": 0}
-    net = build_net(spec, saved.manifest.net)
-    net.set_weights(saved.weights)
+    voice = NetRecommender(net_of(saved), spec)
     place = np.searchsorted(cold, asked.target)
     scores = np.concatenate(
-        [NetRecommender(net, spec).scores(log, part)[:, cold] for _, part in parts_of(asked, spec)]
+        [voice.scores(log, part)[:, cold] for _, part in parts_of(asked, spec)]
     )  # [M, C]
     by_category, after_category = _rivals(counts, content, asked, cold)
     ranks = {

@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 
 from model import baselines, checkpoint
+from model.architectures import net_of
 from model.bound import (
     Measured,
     Parity,
@@ -22,7 +23,7 @@ from model.bound import (
 from model.checkpoint import Checkpoint, load
 from model.config import TrainConfig
 from model.data import data_hash
-from model.distil import Taught, Teachers, net_of
+from model.distil import Taught, Teachers
 from model.engine import OnnxEngine, open_engine
 from model.export import export
 from model.guide import Guide

@@ -14,11 +14,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from model.architectures import net_of
 from model.bound import publish
 from model.checkpoint import Checkpoint, load, write_atomically
 from model.config import ConfigError, TrainConfig
 from model.data import data_hash
-from model.distil import net_of
 from model.export import export
 from model.fisher import importance_of
 from model.guide import Anchor, Guide

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.architectures import build_net
+from model.architectures import net_of
 from model.bound import (
     Measured,
     Parity,
@@ -32,7 +32,6 @@ from model.guide import Guide
 from model.lessons import hear, source_of
 from model.log import EventLog
 from model.measure import latency_us
-from model.nets import SequenceNet
 from model.phase import Exam
 from model.questions import Questions
 from model.recommender import ranks_of
@@ -184,13 +183,6 @@ def measured_model(folder: Path, exam: Exam, name: str) -> tuple[Measured, Measu
         measured(name, exact, weight_bytes(net), steps, answers),
         measured(f"{name}, served", ranks, engine_bytes(folder), answer_us=latency_us(engine)),
     )
-
-
-def net_of(saved: Checkpoint) -> SequenceNet:
-    """The net of a checkpoint, with its weights."""
-    net = build_net(saved.spec, saved.manifest.net)
-    net.set_weights(saved.weights)
-    return net
 
 
 def bar(console: Console | None) -> Progress:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from model import baselines, checkpoint
 from model.anchors import recognised
-from model.architectures import build_net
+from model.architectures import net_of
 from model.baselines import Baselines, Ranker
 from model.bootstrap import intervals_of
 from model.breadth import breadth
@@ -26,6 +26,7 @@ from model.log import EventLog, Longs
 from model.predicted_actual import by_class, by_item
 from model.questions import PROTOCOLS, Protocol, Questions, questions_of, seen_before
 from model.ranking import CUTS, metrics_of
+from model.recommender import user_firsts
 from model.reliability import reliability
 from model.scoring import Answers, answer
 from model.slices import sliced, slices_of
@@ -75,8 +76,7 @@ def evaluate(
             f"predict by the protocol {protocol!r}; give one with longer sessions"
         )
     counts = baselines.load(directory, spec)
-    net = build_net(spec, saved.manifest.net)
-    net.set_weights(saved.weights)
+    net = net_of(saved)
     # Under leave-one-out the heads are asked where the item is, else after every event.
     after = questions.event - 1
     if protocol == "session":
@@ -249,8 +249,7 @@ def _baseline_ranks(
 ) -> tuple[Longs, Longs]:
     """Ranks of the questions' targets by popularity and by the first-order Markov chain."""
     ranker = Ranker(counts)
-    user_bounds = log.session_start[log.user_start]
-    user_first = user_bounds[:-1][stretch_of(user_bounds, log.events)]  # [N]
+    user_first = user_firsts(log)
     nothing = np.zeros(0, np.int32)
     ranks = np.empty((2, len(questions.event)), np.int64)
     for number, event in enumerate(questions.event):

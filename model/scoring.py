@@ -12,6 +12,7 @@ from model.log import EventLog, Longs
 from model.nets import SequenceNet, TokenBatch
 from model.questions import Questions, seen_before
 from model.ranking import MISS, worst_ranks
+from model.recommender import user_firsts
 from model.spec import Floats, ModelSpec
 
 # Memories read side by side, and events of each at once: bounds what is held at a time.
@@ -134,9 +135,7 @@ class _Ranker:
     ) -> None:
         self.net, self.log, self.spec, self.questions = net, log, spec, questions
         self.table = net.item_directions().T.contiguous()  # [H, V]
-        self.user_first = log.session_start[log.user_start][:-1][
-            stretch_of(log.session_start[log.user_start], log.events)
-        ]  # [N]
+        self.user_first = user_firsts(log)  # [N]
         self.filter_seen = filter_seen
 
     def fill(self, answers: Answers, numbers: Longs, hidden: torch.Tensor) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from model import checkpoint
-from model.architectures import build_net
+from model.architectures import net_of
 from model.candidates import Member
 from model.checkpoint import Checkpoint
 from model.ensembles import LogitAverage, RankFusion
@@ -45,7 +45,10 @@ def together(
         _check(folder, saved[0], other)
     spec = saved[0].spec
     questions = questions_of(log, spec, protocol, among)
-    voices = {str(folder): _recommender(one) for folder, one in zip(folders, saved, strict=True)}
+    voices = {
+        str(folder): NetRecommender(net_of(one), spec)
+        for folder, one in zip(folders, saved, strict=True)
+    }
     members = [Member(name, voice, "logits") for name, voice in voices.items()]
     joint: dict[str, Recommender] = {
         **voices,
@@ -66,12 +69,6 @@ def _check(folder: Path, first: Checkpoint, other: Checkpoint) -> None:
             f"{folder} knows other items, actions or features than the first model; join models "
             "that were trained on the same files"
         )
-
-
-def _recommender(saved: Checkpoint) -> NetRecommender:
-    net = build_net(saved.spec, saved.manifest.net)
-    net.set_weights(saved.weights)
-    return NetRecommender(net, saved.spec)
 
 
 def table(result: dict[str, Any]) -> Table:

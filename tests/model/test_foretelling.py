@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from model.architectures import build_net
+from model.architectures import net_of
 from model.checkpoint import load
 from model.config import TrainConfig
 from model.encoder_decoder import EncoderDecoderNet
@@ -53,10 +53,8 @@ def test_every_step_is_foretold_better_than_by_a_chain(tmp_path: Path) -> None:
     console = Console(record=True, width=120)
     console.print(table(result["foretold"]))
     assert "the next 4 actions" in console.export_text()
-    saved = load(tmp_path)
-    net = build_net(saved.spec, saved.manifest.net)
+    net = net_of(load(tmp_path))
     assert isinstance(net, EncoderDecoderNet)
-    net.set_weights(saved.weights)
     actions, shares = foretell(net, log, SPEC, log.session_start[:-1])
     assert (actions == [VIEW, VIEW, CART, PURCHASE]).mean() > 0.8
     np.testing.assert_allclose(shares.sum(2), 1, rtol=1e-5)

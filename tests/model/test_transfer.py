@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from model import checkpoint
-from model.architectures import build_net
+from model.architectures import build_net, net_of
 from model.checkpoint import Checkpoint
 from model.config import ConfigError, TrainConfig
 from model.net_shape import NetName, NetShape
-from model.nets import SequenceNet, TokenBatch
+from model.nets import TokenBatch
 from model.spec import item_hash
 from model.train import TrainError, train
 from model.transfer import (
@@ -36,12 +36,6 @@ def earlier(net: NetName = "gru") -> Checkpoint:
     weights = build_net(OLD, shape, torch.Generator().manual_seed(1)).weights()
     manifest = checkpoint.Manifest(spec=OLD, net=shape, fingerprint="00")
     return Checkpoint(manifest, OLD_ITEMS, weights)
-
-
-def net_of(saved: Checkpoint) -> SequenceNet:
-    net = build_net(saved.spec, saved.manifest.net)
-    net.set_weights(saved.weights)
-    return net
 
 
 SPEC, ITEMS = extended_spec(earlier(), NEW, NEW_ITEMS)
