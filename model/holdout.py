@@ -21,6 +21,12 @@ class Holdout(msgspec.Struct, frozen=True):
     late: npt.NDArray[np.bool_]  # [N] events of the whole log that are held out
 
 
+def share_of(count: int, sessions: int) -> float:
+    """The share that ``hold_out`` takes to hold out ``count`` of so many sessions: half a session
+    more than they are, since it rounds down."""
+    return (count + 0.5) / sessions
+
+
 def hold_out(log: EventLog, share: float) -> Holdout:
     """Split off the ``share`` of the sessions that begin last (all ties in the log's order).
 

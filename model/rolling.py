@@ -16,7 +16,7 @@ from rich.table import Table
 from model import checkpoint
 from model.config import ConfigError, TrainConfig
 from model.data import data_hash
-from model.holdout import hold_out
+from model.holdout import hold_out, share_of
 from model.log import EventLog
 from model.phase import best_epoch
 from model.resume import EpochRecord, Position
@@ -53,20 +53,21 @@ def rolling(
     The vocabulary is the log's, so items that come later are known by name and never seen.
     Raises ConfigError, and what ``train`` raises.
     """
-    if folds < 1 or not share > 0 or folds * share >= 1:
+    check_folds(folds, share)
+    size = int(share * log.sessions)  # of a fold, in sessions
+    if size == 0:
         raise ConfigError(
-            f"{folds} folds of {share:g} of the sessions each leave nothing to learn from; their "
-            "product must be above 0 and below 1"
+            f"{share:g} of {log.sessions} sessions is less than one; give a larger share or a "
+            "longer log"
         )
     found = []
     for number in range(folds):
-        hidden = (folds - 1 - number) * share
-        part = hold_out(log, hidden).early if hidden else log
+        part = hold_out(log, share_of(size * (folds - 1 - number), log.sessions)).early
         settings = msgspec.structs.replace(
-            config, held_out=share / (1 - hidden), leave_one_out=False, refit=False
+            config, held_out=share_of(size, part.sessions), leave_one_out=False, refit=False
         )
         folder = out / f"fold-{number + 1:03}"
-        manifest = _finished(folder, data_hash(part, items), settings)
+        manifest = _finished(folder, spec, data_hash(part, items), settings)
         if manifest is None:
             manifest = train(
                 part, spec, items, settings, folder, console=console, on_batch=on_batch
@@ -75,12 +76,24 @@ def rolling(
     return tuple(found)
 
 
-def _finished(folder: Path, hashed: str, settings: TrainConfig) -> checkpoint.Manifest | None:
+def check_folds(folds: int, share: float) -> None:
+    """Raise ConfigError unless a log that is cut into so many folds has something left."""
+    if folds < 1 or not share > 0 or folds * share >= 1:
+        raise ConfigError(
+            f"{folds} folds of {share:g} of the sessions each leave nothing to learn from; their "
+            "product must be above 0 and below 1"
+        )
+
+
+def _finished(
+    folder: Path, spec: ModelSpec, hashed: str, settings: TrainConfig
+) -> checkpoint.Manifest | None:
+    """The manifest of a fold that an earlier call has trained in just this way."""
     if not (folder / checkpoint.MANIFEST_FILE).exists():
         return None
-    manifest = checkpoint.load(folder).manifest
-    is_same = manifest.data_hash == hashed and manifest.config == msgspec.to_builtins(settings)
-    return manifest if is_same else None
+    found = checkpoint.load(folder).manifest
+    wanted = (spec, hashed, msgspec.to_builtins(settings))
+    return found if (found.spec, found.data_hash, found.config) == wanted else None
 
 
 def _fold(part: EventLog, share: float, manifest: checkpoint.Manifest) -> Fold:

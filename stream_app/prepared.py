@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from model.config import TrainConfig
 from model.data import stretch_of
-from model.holdout import with_events
+from model.holdout import share_of, with_events
 from model.log import EventLog
 from model.spec import ModelSpec
 from stream_app.invocation import UserError
@@ -63,8 +63,7 @@ class PreparedFolder(msgspec.Struct, frozen=True):
             return msgspec.structs.replace(config, held_out=0, leave_one_out=True, refit=False)
         begins = log.at_ms[log.session_start[:-1]]  # [S]
         count = int((begins >= validation_ms).sum())
-        # Half a session more: the share of the newest sessions is rounded down to their number.
-        share = min(0.99, (count + 0.5) / max(1, log.sessions))
+        share = min(0.99, share_of(count, max(1, log.sessions)))
         return msgspec.structs.replace(config, held_out=share, leave_one_out=False, refit=False)
 
     def test_events(self, log: EventLog, spec: ModelSpec) -> Mask:
