@@ -26,12 +26,12 @@ class Library(NamedTuple):
 
 
 ALONE = (
-    "model/native/scan",
     "stream_app/core/native/predictions",
     "stream_app/core/native/reservoir",
     "stream_app/kafka/native/record_batches",
 )
 LIBRARIES = (
+    Library("model/native/scan*.c", "model/native/scan.so"),
     *(Library(f"{name}.c", f"{name}.so") for name in ALONE),
     # An extension module carries the tag of the Python that it is made for: no other opens it.
     Library(

@@ -25,11 +25,12 @@ from model.scan_index import (
 from model.spec import Floats, Ints
 
 LIBRARY = Path(__file__).parent / "native" / "scan.so"
-VERSION = 1
+VERSION = 2
 ROWS = 64
 """Rows of one pass: their rough scores stay in the cache until the best are chosen."""
 
 BLOCKS_PER_KEPT = 4
+GROUPS_AT_ONCE = 4  # of the widest form; a block that is no multiple of it costs it more
 LINE_BYTES = 64
 _SUM_UNITS = float(1 << 40)
 
@@ -129,9 +130,10 @@ class CompiledForm:
     def __init__(self, index: ScanIndex, library: ctypes.CDLL) -> None:
         self._index, self._library = index, library
         self._packed, self._vectors = _aligned(index.packed), _aligned(index.vectors)
-        self._wide = library.scan_is_wide()
+        self._form = library.scan_best_form()
         width = len(index.bias)
-        self._block = max(1, -(-len(index.packed) // (BLOCKS_PER_KEPT * index.keep)))
+        most = len(index.packed) // (BLOCKS_PER_KEPT * index.keep)
+        self._block = max(1, most // GROUPS_AT_ONCE) * GROUPS_AT_ONCE
         blocks = -(-len(index.packed) // self._block)
         # Allocated once: fresh pages would cost more than the scan of a small batch.
         self._scores = np.empty((ROWS, width), np.int32)
@@ -153,11 +155,11 @@ class CompiledForm:
         logits = np.empty((rows, index.keep), np.float32)
         replaced = np.empty(rows, np.int64)
         results = (_pointer(array) for array in (top_items, top_logits, logits, replaced))
-        self._library.scan_rough(ctypes.byref(scan), self._wide)
+        self._library.scan_rough(ctypes.byref(scan), self._form)
         self._library.scan_exact(
             ctypes.byref(scan),
             *(_pointer(self._vectors), _pointer(queries)),
-            *(ctypes.c_int64(width), ctypes.c_int64(top), self._wide),
+            *(ctypes.c_int64(width), ctypes.c_int64(top), self._form),
             *results,
         )
         return Rough(top_items, top_logits, logits, replaced, sums)

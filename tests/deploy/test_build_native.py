@@ -40,7 +40,7 @@ def test_each_library_lies_beside_its_source_and_in_the_wheel(tmp_path: Path) ->
     done = build(tmp_path, PATH="/usr/local/bin:/usr/bin:/bin")
     for native in FOLDERS:
         for source in (ROOT / native).glob("*.c"):
-            library = f"{native}/{source.stem}.so"
+            library = f"{native}/{source.stem.removesuffix('_x86')}.so"
             assert (tmp_path / library).stat().st_size > 0
             assert f"'{library}'" in done.stdout
     module = f"{EXTENSION}/passes{sysconfig.get_config_var('EXT_SUFFIX')}"

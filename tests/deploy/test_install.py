@@ -32,6 +32,7 @@ class Clone:
             "requirements-dev.lock",
             "deploy/build_native.py",
             "model/native/scan.c",
+            "model/native/scan.h",
             "stream_app/core/native/predictions.c",
             "stream_app/core/extension/passes.h",
             "stream_app/core/extension/module.c",

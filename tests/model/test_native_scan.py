@@ -59,16 +59,23 @@ def test_both_forms_give_the_same_bits(
         np.testing.assert_array_equal(one, other)
 
 
-def test_without_wide_vectors_the_compiled_form_gives_the_same_bits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    vectors, queries = shop(1_001)
-    index = build_index(vectors, 16, 64)
+@settings(max_examples=30, deadline=None)
+@given(
+    items=st.integers(128, 1_500),
+    dims=st.sampled_from([8, 24, 32]),
+    keep=st.integers(1, 128),
+    rows=st.integers(1, 70),
+)
+def test_each_processor_gets_the_same_bits(items: int, dims: int, keep: int, rows: int) -> None:
+    vectors, queries = shop(items)
+    index = build_index(vectors, dims, keep)
     scan = ItemScan(index, compiled=True)
-    wanted = scan.find(queries, queries @ index.directions, 20)
-    monkeypatch.setattr(scan._rough, "_wide", 0)
-    for one, other in zip(wanted, scan.find(queries, queries @ index.directions, 20), strict=True):
-        np.testing.assert_array_equal(one, other)
+    asked = queries[:rows], queries[:rows] @ index.directions, min(keep, 20)
+    wanted = scan.find(*asked)
+    for form in range(scan._rough._form):  # type: ignore[union-attr]
+        scan._rough._form = form  # type: ignore[union-attr]
+        for one, other in zip(wanted, scan.find(*asked), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_equal_scores_rank_by_code() -> None:
