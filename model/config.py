@@ -194,6 +194,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return self.leave_one_out or self.held_out > 0
 
     @property
+    def is_probe(self) -> bool:
+        """Whether the weights that are saved have not seen what is held out."""
+        return self.holds_out and not self.refit
+
+    @property
     def net_shape(self) -> NetShape:
         churn: tuple[Task, ...] = ("churn",) if self.churn_days else ()
         promotion: tuple[Task, ...] = ("promotion",) if self.promotions else ()

@@ -20,11 +20,11 @@ def learned_from(manifest: Manifest) -> str:
 
 
 def _held_out(config: TrainConfig) -> str:
+    if not config.is_probe:
+        return "as a whole: nothing of it was held out."
     if config.leave_one_out:
         return "without each user's last item, and on all before it, the second last item included."
-    if config.held_out:
-        return f"without the newest {config.held_out:.1%} of its sessions."
-    return "as a whole: nothing of it was held out."
+    return f"without the newest {config.held_out:.1%} of its sessions."
 
 
 def _epochs(manifest: Manifest, config: TrainConfig) -> str:

@@ -98,8 +98,8 @@ def train(
             raise
 
     def save() -> checkpoint.Manifest:
-        # What the weights have not seen is kept from the baselines beside them, too.
-        learned = held_back(log, spec, config)[0] if config.holds_out and not config.refit else log
+        # What the weights have not seen is kept from all that is compared with them, too.
+        learned = held_back(log, spec, config)[0] if config.is_probe else log
         baselines.save(out, baselines.fit(learned, spec))
         manifest = checkpoint.save(
             out,
@@ -107,7 +107,7 @@ def train(
             items,
             weights,
             net=config.net_shape,
-            metrics=_summary(log, spec, config, history),
+            metrics=_summary(log, learned, spec, config, history),
             config=msgspec.to_builtins(config),
             data_hash=hashed,
             created_at=created_at,
@@ -194,8 +194,13 @@ def _identity(spec: ModelSpec, config: TrainConfig, hashed: str, guide: Guide) -
 
 
 def _summary(
-    log: EventLog, spec: ModelSpec, config: TrainConfig, history: Sequence[EpochRecord]
+    log: EventLog,
+    learned: EventLog,
+    spec: ModelSpec,
+    config: TrainConfig,
+    history: Sequence[EpochRecord],
 ) -> dict[str, Any]:
+    """The manifest's metrics of a training on ``log``, whose weights have seen ``learned``."""
     chosen = [record for record in history if record.phase == CHOOSE]
     summary: dict[str, Any] = {
         "events": log.events,
@@ -206,7 +211,7 @@ def _summary(
         best = chosen[best_epoch(history) - 1]
         summary["held_out"] = {"recall@20": best.recall_at_20, "mrr@20": best.mrr_at_20}
     if config.net == "encoder_decoder":
-        summary["action_chain"] = action_chain(log, spec)
+        summary["action_chain"] = action_chain(learned, spec)
     return summary
 
 

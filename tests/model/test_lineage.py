@@ -19,7 +19,8 @@ def manifest(config: TrainConfig, *mrrs: float | None) -> Manifest:
 
 
 def test_last_items_that_chose_nothing_are_a_test() -> None:
-    made = manifest(TrainConfig(leave_one_out=True, epochs=3, patience=0), None, None, 0.1)
+    config = TrainConfig(leave_one_out=True, epochs=3, patience=0, refit=False)
+    made = manifest(config, None, None, 0.1)
     text = learned_from(made)
     assert not was_chosen(made)
     for part in ("1,234 events in 56 sessions", "without each user's last item", "second last",
@@ -28,7 +29,7 @@ def test_last_items_that_chose_nothing_are_a_test() -> None:
 
 
 def test_what_chose_the_epoch_is_named() -> None:
-    made = manifest(TrainConfig(held_out=0.1, epochs=9), 0.1, 0.3, 0.2)
+    made = manifest(TrainConfig(held_out=0.1, epochs=9, refit=False), 0.1, 0.3, 0.2)
     assert was_chosen(made)
     text = learned_from(made)
     assert "without the newest 10.0% of its sessions" in text
@@ -36,6 +37,7 @@ def test_what_chose_the_epoch_is_named() -> None:
 
 
 def test_a_model_of_everything_and_one_of_unknown_origin() -> None:
-    assert "nothing of it was held out" in learned_from(manifest(TrainConfig(), None))
+    for config in (TrainConfig(), TrainConfig(held_out=0.1, refit=True)):
+        assert "nothing of it was held out" in learned_from(manifest(config, None))
     bare = Manifest(spec=spec_of(), fingerprint="0" * 16)
     assert "nothing is known of its settings" in learned_from(bare)

@@ -20,6 +20,7 @@ from model.checkpoint import Manifest
 from model.config import TrainConfig
 from model.data import DataError
 from model.fit import DivergedError
+from model.foretelling import action_chain
 from model.log import EventLog
 from model.resume import Position, ResumeError
 from model.spec import ModelSpec
@@ -174,13 +175,15 @@ def test_without_refit_the_best_epoch_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_baselines_have_seen_what_the_weights_have(tmp_path: Path, refit: bool) -> None:
-    config = msgspec.structs.replace(CHOOSING, refit=refit, epochs=1)
-    run(tmp_path, config)
+def test_rivals_have_seen_what_the_weights_have(tmp_path: Path, refit: bool) -> None:
+    config = msgspec.structs.replace(CHOOSING, refit=refit, epochs=1, net="encoder_decoder")
+    manifest = run(tmp_path, config)
     early, _ = held_back(LOG, SPEC, config)
-    clicks = int(baselines.load(tmp_path, SPEC).popularity.sum())
+    learned = LOG if refit else early
     assert early.events < LOG.events
-    assert clicks == (LOG if refit else early).events
+    assert int(baselines.load(tmp_path, SPEC).popularity.sum()) == learned.events
+    assert manifest.metrics["action_chain"] == action_chain(learned, SPEC)
+    assert manifest.metrics["events"] == LOG.events
 
 
 def test_early_stopping_waits_for_patience_epochs(tmp_path: Path) -> None:
