@@ -15,30 +15,27 @@ import numpy.typing as npt
 from rich.console import Console
 
 from model import blend, checkpoint
-from model.action_contest import NET, contest, fit_leans
-from model.anchors import recognised
+from model.action_contest import NET, contest
 from model.architectures import net_of
 from model.blend import Blend, BlendConfig, examples_of, fit_blend, judge, judged_as
 from model.candidates import Member, fame, member_scores
 from model.config import TrainConfig
 from model.data import data_hash, stretch_of
 from model.ensembles import average, fused
-from model.evaluate import EvaluationError
-from model.holdout import hold_out, hold_out_last
+from model.evaluate import published
 from model.lead import HeldOut, held_out, lead
 from model.log import EventLog, Longs
 from model.members import BLENDED, fit_members, tune_neighbours
 from model.neighbours import NeighbourConfig
-from model.questions import Protocol, Questions, part_of, questions_of
+from model.probe import checked_hash, probe_leans, probe_of
+from model.questions import Protocol, Questions, heads_asked, part_of, questions_of
 from model.ranking import metrics_of
 from model.recommender import parts_of, ranks_in, user_firsts, without_seen
 from model.scoring import NetRecommender
 from model.spec import ModelSpec
-from model.train import held_back, train
+from model.train import held_back
 
 BLEND, AVERAGE, FUSION = "blend", "logit average", "rank fusion"
-# Share of the newest sessions that a blend is fitted on where training has held out none.
-_HELD_OUT = 0.1
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -65,17 +62,17 @@ def compare_all(
 ) -> dict[str, Any]:
     """``prepare`` and ``compare``.
 
-    What was held out of ``train_log`` when the model was trained is kept from the others, too. A
-    model that was trained without each user's last item is measured on just these, in the log it
-    was trained on: no tail is left there to fit a blend on, so the ensembles that learn nothing
-    stand in its place. ``among`` [N] are the events of ``test_log`` that are asked for.
+    What was held out of ``train_log`` when the model was trained is kept from the others, too.
+    Where just that is asked of the model (``_asks_held_out``) nothing is left to fit a blend on, so
+    the ensembles that learn nothing stand in its place. ``among`` [N] are the events of
+    ``test_log`` that are asked for.
     """
     saved = checkpoint.load(directory)
     settings = msgspec.convert(saved.manifest.config, TrainConfig)
     learned, prepared = train_log, None
-    if settings.holds_out:
+    if settings.is_probe:
         learned, _ = held_back(train_log, saved.spec, settings)
-    if not (settings.leave_one_out and train_log is test_log):
+    if not _asks_held_out(saved, test_log):
         prepared = prepare(directory, train_log, console=console)
     return compare(
         directory,
@@ -93,44 +90,33 @@ def compare_actions(
     directory: Path,
     train_log: EventLog,
     test_log: EventLog,
+    protocol: Protocol = "session",
     among: npt.NDArray[np.bool_] | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """``contest`` of the model in ``directory``, with leans from what its training held out, or its
-    sibling's: ``actions`` of ``compare_all`` without the rest."""
+    sibling's (none where just that is asked): ``actions`` of ``compare_all`` without the rest."""
     saved = checkpoint.load(directory)
     spec = saved.spec
-    _checked_hash(train_log, saved)
-    probe, settings = _probe(directory, train_log, saved, console)
-    early, _ = held_back(train_log, spec, settings)
-    leans = _leans(probe, early, train_log, spec, settings)
-    is_own = msgspec.convert(saved.manifest.config, TrainConfig).holds_out
+    checked_hash(train_log, saved)
+    probe, settings = probe_of(directory, train_log, saved, console)
+    early, exam = held_back(train_log, spec, settings)
+    leans = (
+        {} if _asks_held_out(saved, test_log) else probe_leans(probe, early, exam, spec, settings)
+    )
+    is_own = msgspec.convert(saved.manifest.config, TrainConfig).is_probe
     learned = early if is_own else train_log
-    return contest(_recommender(saved).net, learned, test_log, spec, leans, among)
+    questions = questions_of(test_log, spec, protocol, among)
+    asked = np.zeros(test_log.events, bool)
+    asked[heads_asked(test_log, questions, protocol, among)] = True
+    return contest(net_of(saved), learned, test_log, spec, leans, asked)
 
 
-def _leans(
-    probe: NetRecommender,
-    early: EventLog,
-    train_log: EventLog,
-    spec: ModelSpec,
-    settings: TrainConfig,
-) -> dict[str, float]:
-    """Leans from what the settings hold out of ``train_log``."""
-    last, share = settings.leave_one_out, settings.held_out
-    held = hold_out_last(train_log, spec) if last else hold_out(train_log, share)
-    return fit_leans(probe.net, early, train_log, held.late, spec)
-
-
-def _checked_hash(train_log: EventLog, saved: checkpoint.Checkpoint) -> str:
-    """The log's hash; raises EvaluationError where it is not what the model was trained on."""
-    hashed = data_hash(train_log, saved.items)
-    if hashed != saved.manifest.data_hash:
-        raise EvaluationError(
-            "the files given with --train are not those that the model was trained on; the "
-            "comparison needs the very same ones"
-        )
-    return hashed
+def _asks_held_out(saved: checkpoint.Checkpoint, test_log: EventLog) -> bool:
+    """Whether a model that was trained without each user's last item is asked for just these, in
+    the log that it was trained on."""
+    settings = msgspec.convert(saved.manifest.config, TrainConfig)
+    return settings.leave_one_out and data_hash(test_log, saved.items) == saved.manifest.data_hash
 
 
 def prepare(
@@ -148,13 +134,13 @@ def prepare(
     """
     config = BlendConfig() if config is None else config
     saved = checkpoint.load(directory)
-    hashed = _checked_hash(train_log, saved)
+    hashed = checked_hash(train_log, saved)
     path = directory / "blend" / "prepared.json"
     found = _kept(path)
     if found and (found.data_hash, found.fingerprint) == (hashed, saved.manifest.fingerprint):
         return found
     tell = _teller(console)
-    probe, probe_config = _probe(directory, train_log, saved, console)
+    probe, probe_config = probe_of(directory, train_log, saved, console)
     early, exam = held_back(train_log, saved.spec, probe_config)
     order = np.argsort(train_log.at_ms[exam.questions.event], kind="stable")
     asked = part_of(exam.questions, order[-config.questions :])
@@ -177,7 +163,7 @@ def prepare(
     session = stretch_of(train_log.session_start, train_log.events)[newer]
     beside = held_out(judged, judged_as("both"), session)
     tell("the next action's rivals")
-    leans = _leans(probe, early, train_log, saved.spec, probe_config)
+    leans = probe_leans(probe, early, exam, saved.spec, probe_config)
     prepared = Prepared(tuned, fitted, hashed, saved.manifest.fingerprint, beside, leans)
     checkpoint.write_atomically(path, msgspec.json.encode(prepared))
     return prepared
@@ -213,14 +199,13 @@ def compare(
     saved = checkpoint.load(directory)
     spec, tell = saved.spec, _teller(console)
     questions = questions_of(test_log, spec, protocol, among)
-    net = Member(NET, _recommender(saved), "logits")
+    net = Member(NET, NetRecommender(net_of(saved), spec), "logits")
     neighbours = NeighbourConfig() if prepared is None else prepared.neighbours
     members = (net, *fit_members(train_log, spec, neighbours, told=tell))
     leader = FUSION if prepared is None else BLEND
     ranks = _all_ranks(members, prepared, train_log, test_log, spec, questions, filter_seen, tell)
     session = stretch_of(test_log.session_start, test_log.events)[questions.event]
     leans = {} if prepared is None else prepared.leans
-    split = recognised(train_log.events, spec.item_count, len(questions.event))
     return {
         "n": len(questions.event),
         "protocol": protocol,
@@ -235,8 +220,8 @@ def compare(
         "held_out": None if prepared is None else msgspec.to_builtins(prepared.held_out),
         "blend": None if prepared is None else prepared.fitted.method,
         "neighbours": msgspec.to_builtins(neighbours),
-        "published": None if split is None else msgspec.to_builtins(split),
-        "actions": contest(_recommender(saved).net, train_log, test_log, spec, leans, among)
+        "published": published(saved, questions),
+        "actions": contest(net_of(saved), train_log, test_log, spec, leans, among)
         if protocol == "session"
         else {},
     }
@@ -270,29 +255,6 @@ def _all_ranks(
             left = without_seen(scores, log, spec, part, first) if filter_seen else scores
             parts.setdefault(name, []).append(ranks_in(left, part.target))
     return {name: np.concatenate(found) for name, found in parts.items()}
-
-
-def _probe(
-    directory: Path, log: EventLog, saved: checkpoint.Checkpoint, console: Console | None
-) -> tuple[NetRecommender, TrainConfig]:
-    """The model's sibling that has not seen a part of the training log, or the model itself where
-    it has not, and its settings."""
-    own = msgspec.convert(saved.manifest.config, TrainConfig)
-    if own.holds_out:
-        return _recommender(saved), own
-    chosen = directory / checkpoint.CHOSEN
-    if (chosen / checkpoint.MANIFEST_FILE).exists():
-        sibling = checkpoint.load(chosen)
-        if sibling.manifest.data_hash == saved.manifest.data_hash:
-            settings = msgspec.convert(sibling.manifest.config, TrainConfig)
-            return _recommender(sibling), settings
-    settings = msgspec.structs.replace(own, held_out=_HELD_OUT, refit=False)
-    train(log, saved.spec, saved.items, settings, chosen, console=console)
-    return _recommender(checkpoint.load(chosen)), settings
-
-
-def _recommender(saved: checkpoint.Checkpoint) -> NetRecommender:
-    return NetRecommender(net_of(saved), saved.spec)
 
 
 def _teller(console: Console | None) -> Any:

@@ -17,6 +17,7 @@ from model.architectures import net_of
 from model.baselines import Baselines, Ranker
 from model.bootstrap import intervals_of
 from model.breadth import breadth
+from model.config import TrainConfig
 from model.data import INTENTS, check_log, data_hash, stretch_of, targets_of
 from model.encoder_decoder import EncoderDecoderNet
 from model.foretelling import horizon_metrics
@@ -24,7 +25,14 @@ from model.head_metrics import action_metrics, intent_metrics
 from model.lineage import was_chosen
 from model.log import EventLog, Longs
 from model.predicted_actual import by_class, by_item
-from model.questions import PROTOCOLS, Protocol, Questions, questions_of, seen_before
+from model.questions import (
+    PROTOCOLS,
+    Protocol,
+    Questions,
+    heads_asked,
+    questions_of,
+    seen_before,
+)
 from model.ranking import CUTS, metrics_of
 from model.recommender import user_firsts
 from model.reliability import reliability
@@ -77,10 +85,7 @@ def evaluate(
         )
     counts = baselines.load(directory, spec)
     net = net_of(saved)
-    # Under leave-one-out the heads are asked where the item is, else after every event.
-    after = questions.event - 1
-    if protocol == "session":
-        after = np.arange(log.events) if among is None else np.flatnonzero(among)
+    after = heads_asked(log, questions, protocol, among)
     with _progress(console) as shown:
         ask = shown.add_task("model", total=len(np.union1d(after, questions.event - 1)))
         answers = answer(
@@ -108,9 +113,7 @@ def evaluate(
         chain = saved.manifest.metrics["action_chain"]
         result["foretold"] = horizon_metrics(net, log, spec, after, chain)
     result["predicted_actual"]["items"] = by_item(answers.expected, questions.target)
-    learned = saved.manifest.metrics.get("events", 0)
-    split = recognised(learned, spec.item_count, len(questions.event))
-    result["published"] = None if split is None else msgspec.to_builtins(split)
+    result["published"] = published(saved, questions)
     result["baselines"] = {"popular": metrics_of(popular), "markov": metrics_of(markov)}
     return result
 
@@ -163,6 +166,14 @@ def _heads(answers: Answers, log: EventLog, spec: ModelSpec, after: Longs) -> di
     return result
 
 
+def published(saved: checkpoint.Checkpoint, questions: Questions) -> dict[str, Any] | None:
+    """The ``KnownSplit`` that has the counts of a model's training log and of these questions."""
+    learned = saved.manifest.metrics.get("events", 0)
+    split = recognised(learned, saved.spec.item_count, len(questions.event))
+    found: dict[str, Any] | None = None if split is None else msgspec.to_builtins(split)
+    return found
+
+
 class Unseen(NamedTuple):
     """Which folder to measure, a sentence where there is something to say on it, and whether the
     model has learned the rest of the very log it is asked about."""
@@ -187,7 +198,9 @@ def unseen_by(directory: Path, log: EventLog, protocol: Protocol) -> Unseen:
         if protocol != "leave-one-out" or not (folder / checkpoint.MANIFEST_FILE).exists():
             continue
         probe = checkpoint.load(folder).manifest
-        if probe.config.get("leave_one_out") and probe.data_hash == saved.data_hash:
+        settings = msgspec.convert(probe.config, TrainConfig)
+        is_without = settings.leave_one_out and settings.is_probe
+        if is_without and probe.data_hash == saved.data_hash:
             beside = None if folder == directory else folder
             return Unseen(folder, _of_last_items(probe, beside), knows_rest=True)
     return Unseen(

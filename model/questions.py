@@ -60,6 +60,19 @@ def questions_of(
     )
 
 
+def heads_asked(
+    log: EventLog,
+    questions: Questions,
+    protocol: Protocol,
+    among: npt.NDArray[np.bool_] | None = None,
+) -> Longs:
+    """The events [P] after which the heads are asked: every one (``among`` [N]) under ``session``,
+    and under ``leave-one-out`` the one before each question, since training has seen the others."""
+    if protocol == "leave-one-out":
+        return questions.event - 1
+    return np.arange(log.events) if among is None else np.flatnonzero(among)
+
+
 def seen_before(log: EventLog, spec: ModelSpec, event: int, user_first: int) -> Ints:
     """Known items that a user met before an event, whatever the session. [n], sorted"""
     past = log.item[user_first:event]

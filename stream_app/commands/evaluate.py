@@ -144,7 +144,9 @@ def command(
             raise UserError("--against needs the model's training files too: --train FILE")
         others: dict[str, Any]
         if against is Against.actions:
-            others = {"actions": compare_actions(unseen.model, train_log, log, among, console)}
+            others = {
+                "actions": compare_actions(unseen.model, train_log, log, asked, among, console)
+            }
         else:
             others = compare_all(
                 unseen.model,
