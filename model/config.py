@@ -10,6 +10,7 @@ from model.net_shape import NetName, NetShape, Task
 
 ItemLoss = Literal["softmax", "sampled", "gbce"]
 Precision = Literal["float32", "bfloat16"]
+Counted = Literal["sequences", "events"]
 DAY_MS = 86_400_000
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
@@ -73,6 +74,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     full_share: float = 0.0
     # t of gBCE.
     gbce_calibration: float = 0.75
+    # What counts alike in the item loss: a batch holds sequences of like length and its loss is a
+    # mean, by which an event among short sequences counts for more than one among long ones.
+    # "events" undoes that, as suits a test that asks for every next item.
+    counted: Counted = "sequences"
     # Share of each target's probability that is spread over all items.
     label_smoothing: float = 0.0
     # Share of the sessions after which, counted from the newest, a session's weight in the item
@@ -93,7 +98,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # Weight of the item loss on inputs that are moved by ``adversarial_size`` for the worse.
     adversarial_weight: float = 0.0
     adversarial_size: float = 0.1
-    # "bfloat16" pays where the processor has it, and costs several times more where it has not.
+    # Of the recurrence and of a full softmax's logits. "bfloat16" pays where the processor has it,
+    # and costs several times more where it has not.
     precision: Precision = "float32"
     # Compute a Transformer's blocks anew in the backward pass: less memory, a third more time.
     checkpointing: bool = False

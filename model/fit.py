@@ -61,6 +61,9 @@ class Fitting:
         self.columns = columns_of(log, spec, targets, config, guide.lessons)
         self.segments: Segments = segments_of(log, spec, config.max_length)
         self.asked = self.segments.stop - self.segments.scored  # [R] events that are asked after
+        answered = np.append(0, np.cumsum(targets.item != NONE))
+        # [R] events with an item after them
+        self.answered = answered[self.segments.stop] - answered[self.segments.scored]
         self.detach_heads = (
             config.detach_heads
             if config.detach_heads is not None
@@ -112,7 +115,8 @@ class Fitting:
             group["lr"] = self.rate
         self.optimizer.zero_grad(set_to_none=True)
         weighed = self._weighed(batch, batches)
-        loss = self.learner(lambda: self._loss(epoch, weighed, batch, generator, progress))
+        items = self._item_weight(batch, batches)
+        loss = self.learner(lambda: self._loss(epoch, weighed, items, batch, generator, progress))
         torch.autograd.backward(loss.total)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         loss = self._of_all(loss, len(batch))
@@ -141,10 +145,17 @@ class Fitting:
             decoder_weight=self.config.decoder_weight * share,
         )
 
+    def _item_weight(self, batch: Longs, batches: int) -> float:
+        """That of a batch's mean item loss: 1 where sequences count alike."""
+        if self.config.counted == "sequences":
+            return 1.0
+        return float(self.answered[batch].sum() * batches / max(1, self.answered.sum()))
+
     def _loss(
         self,
         epoch: int,
         config: TrainConfig,
+        item_weight: float,
         batch: Longs,
         generator: torch.Generator,
         progress: float,
@@ -154,7 +165,9 @@ class Fitting:
         if epoch < self.config.pretrain_epochs and isinstance(net, TransformerNet):
             loss = masked_loss(net, *about, generator, progress, share)
         else:
-            loss = batch_loss(net, self.spec, *about, self.detach_heads, generator, progress, share)
+            loss = batch_loss(
+                net, self.spec, *about, self.detach_heads, generator, progress, share, item_weight
+            )
         return loss._replace(total=loss.total + self.leash.penalty())
 
     def _of_all(self, loss: BatchLoss, rows: int) -> BatchLoss:

@@ -26,6 +26,11 @@ def is_full(config: TrainConfig, progress: float) -> bool:
     return config.item_loss == "softmax" or progress >= 1 - config.full_share
 
 
+def products_of(config: TrainConfig) -> torch.dtype:
+    """The type of a full softmax's logits and of their gradients."""
+    return torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+
+
 def item_loss(
     asked: Asked,
     popularity: Tensor,
@@ -39,7 +44,7 @@ def item_loss(
     that is done: its end may see the full softmax whatever came before.
     """
     if is_full(config, progress):
-        return cosine_softmax_loss(*asked[:4], config.label_smoothing)
+        return cosine_softmax_loss(*asked[:4], config.label_smoothing, products_of(config))
     queries, table, targets, weights, batch_targets = asked
     drawn_for = targets if batch_targets is None else batch_targets
     candidates = draw_candidates(drawn_for, len(table), config.negatives, generator)

@@ -9,8 +9,8 @@ from torch.nn import functional
 from model.checkpoint import NORM_FLOOR
 from model.data import NONE
 
-# Logits held at once: 10 MB of them stay in the cache between the three products.
-CHUNK_FLOATS = 2_500_000
+# Bytes of logits held at once: so many stay in the cache between the three products.
+CHUNK_BYTES = 10_000_000
 
 
 class ForwardGradients(torch.autograd.Function):
@@ -25,8 +25,8 @@ class ForwardGradients(torch.autograd.Function):
 
 
 class _CosineSoftmax(ForwardGradients):
-    """Gradients come with the forward pass, so that logits are made once, chunk by chunk, and
-    overwritten in place; the item table is normalised and its gradient projected in few passes."""
+    """Gradients come with the forward pass, so that logits are made once, chunk by chunk; the item
+    table is normalised and its gradient projected in few passes."""
 
     @staticmethod
     def forward(
@@ -36,36 +36,57 @@ class _CosineSoftmax(ForwardGradients):
         targets: Tensor,
         weights: Tensor | None,
         smoothing: float,
+        products: torch.dtype,
     ) -> Tensor:
         norms = torch.linalg.vector_norm(table, dim=1, keepdim=True).clamp_(min=NORM_FLOOR)
         unit = table / norms  # [V, H]
+        asked, items = queries.to(products), unit.to(products)  # [M, H], [V, H]
         total = queries.new_zeros(())
         grad_queries = torch.empty_like(queries)  # [M, H]
         grad_table = torch.zeros_like(table)  # [V, H]
-        rows = max(1, CHUNK_FLOATS // len(table))
+        rows = rows_at_once(items)
         for begin in range(0, len(queries), rows):
             part = slice(begin, begin + rows)
-            logits = queries[part] @ unit.T  # [m, V]
+            logits = asked[part] @ items.T  # [m, V]
             answer = targets[part, None]  # [m, 1]
-            given = logits.gather(1, answer) * (1 - smoothing)  # [m, 1]
+            given = logits.gather(1, answer).float() * (1 - smoothing)  # [m, 1]
             if smoothing:
-                given += logits.mean(1, keepdim=True) * smoothing
+                given += logits.mean(1, keepdim=True, dtype=torch.float32) * smoothing
             weight = None if weights is None else weights[part, None]  # [m, 1]
-            peak = logits.amax(1, keepdim=True)  # [m, 1]
-            slope = logits.sub_(peak).exp_()  # [m, V]
-            mass = slope.sum(1, keepdim=True)  # [m, 1]
-            losses = mass.log() + peak - given  # [m, 1]
-            slope.div_(mass).scatter_add_(1, answer, slope.new_full(answer.shape, smoothing - 1))
+            slope = torch.softmax(logits, 1)  # [m, V]
+            losses = log_mass(logits, slope) - given  # [m, 1]
+            slope.scatter_add_(1, answer, slope.new_full(answer.shape, smoothing - 1))
             if smoothing:
                 slope.sub_(smoothing / len(table))
             if weight is not None:
                 losses, slope = losses * weight, slope.mul_(weight)
             total += losses.sum()
-            grad_queries[part] = slope @ unit
-            grad_table.T.addmm_(queries[part].T, slope)
+            grad_queries[part] = slope @ items
+            add_product(grad_table, slope, asked[part])
         along_cosines(grad_table, unit, norms)
         ctx.save_for_backward(grad_queries, grad_table)
         return total
+
+
+def rows_at_once(items: Tensor) -> int:
+    """How many rows of logits of the items [V, H] a chunk holds."""
+    return max(1, CHUNK_BYTES // (len(items) * items.element_size()))
+
+
+def log_mass(logits: Tensor, shares: Tensor) -> Tensor:
+    """log sum exp of logits [M, V] whose softmax is ``shares``: [M, 1].
+
+    torch's softmax is several times faster than its exp, which some processors take slowly.
+    """
+    return logits.amax(1, keepdim=True).float() - shares.amax(1, keepdim=True).float().log()
+
+
+def add_product(total: Tensor, slope: Tensor, queries: Tensor) -> None:
+    """Add ``slope.T @ queries`` of [M, V] and [M, H] to ``total`` [V, H], in place."""
+    if slope.dtype == total.dtype:
+        total.T.addmm_(queries.T, slope)
+    else:
+        total.add_(slope.T @ queries)
 
 
 def along_cosines(grad_unit: Tensor, unit: Tensor, norms: Tensor) -> None:
@@ -83,14 +104,16 @@ def cosine_softmax_loss(
     targets: Tensor,
     weights: Tensor | None = None,
     smoothing: float = 0.0,
+    products: torch.dtype = torch.float32,
 ) -> Tensor:
     """Sum over M rows of -log softmax(queries @ unit(table).T)[target], in nats.
 
     queries [M, H], table [V, H] of any row lengths, targets [M] in 0 .. V-1; ``weights`` [M] of
     the rows (None: 1). ``smoothing`` is the share of the target's probability that is spread over
-    all items (Szegedy et al. 2016). Differentiable once, by queries and table.
+    all items (Szegedy et al. 2016). Logits and their gradients have the type ``products``; sums
+    of losses and of gradients stay as they are. Differentiable once, by queries and table.
     """
-    return _CosineSoftmax.apply(queries, table, targets, weights, smoothing)  # type: ignore[no-any-return]
+    return _CosineSoftmax.apply(queries, table, targets, weights, smoothing, products)  # type: ignore[no-any-return]
 
 
 def class_loss(logits: Tensor, targets: Tensor, batch_targets: Tensor | None = None) -> Tensor:

@@ -96,9 +96,10 @@ def batch_loss(
     generator: torch.Generator,
     progress: float = 0.0,
     share: Share = WHOLE,
+    item_weight: float = 1.0,
 ) -> BatchLoss:
     """Loss of the segments ``batch`` [B], or of a ``share`` of them; losses are means over the
-    batch's own targets.
+    batch's own targets, that of the items times ``item_weight``.
 
     ``progress`` is the share of the training that is done.
     """
@@ -116,7 +117,8 @@ def batch_loss(
     )  # fmt: skip
     rows = asking.rows(inputs, among)  # [M, H]
     item_sum, item_count = asking.item_loss(rows)
-    total = item_sum / max(item_count, 1)
+    each = item_weight / max(item_count, 1)
+    total = item_sum * each
     heads = _heads_loss(net, columns, asking, rows.detach() if detach_heads else rows)
     total = total + config.head_weight * heads
     if isinstance(net, EncoderDecoderNet):
@@ -127,7 +129,7 @@ def batch_loss(
         total = total + config.decoder_weight * net.decoder_loss(rows, asked, among_all)
     if config.adversarial_weight:
         rough = asking.rows(perturbed(inputs, item_sum, config.adversarial_size), among)
-        adverse = asking.item_loss(rough)[0] / max(item_count, 1)
+        adverse = asking.item_loss(rough)[0] * each
         total = total + config.adversarial_weight * adverse
     if config.contrastive_weight:
         lengths = torch.from_numpy(segments.lengths[batch])

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.checkpoint import NORM_FLOOR
-from model.losses import ForwardGradients, along_cosines
+from model.losses import ForwardGradients, along_cosines, log_mass
 
 
 def draw_candidates(
@@ -32,7 +32,7 @@ def inclusion(popularity: Tensor, targets: int, negatives: int) -> Tensor:
 
 
 class _SampledSoftmax(ForwardGradients):
-    """As ``losses._CosineSoftmax`` among candidates: logits are made once and overwritten."""
+    """As ``losses._CosineSoftmax`` among candidates: logits are made once."""
 
     @staticmethod
     def forward(
@@ -55,11 +55,9 @@ class _SampledSoftmax(ForwardGradients):
         if smoothing:
             given += logits.mean(1, keepdim=True) * smoothing
         logits.sub_(included[candidates].log()).scatter_(1, own, raw)
-        peak = logits.amax(1, keepdim=True)  # [M, 1]
-        slope = logits.sub_(peak).exp_()  # [M, C]
-        mass = slope.sum(1, keepdim=True)  # [M, 1]
-        losses = mass.log() + peak - given  # [M, 1]
-        slope.div_(mass).scatter_add_(1, own, slope.new_full(own.shape, smoothing - 1))
+        slope = torch.softmax(logits, 1)  # [M, C]
+        losses = log_mass(logits, slope) - given  # [M, 1]
+        slope.scatter_add_(1, own, slope.new_full(own.shape, smoothing - 1))
         if smoothing:
             slope.sub_(smoothing / len(candidates))
         if weights is not None:

@@ -21,6 +21,7 @@ from model.data import NONE, DataError, check_log, data_hash, targets_of
 from model.fit import DivergedError
 from model.foretelling import action_chain
 from model.guide import NO_GUIDE, Guide
+from model.heap import keep_freed_memory
 from model.holdout import hold_out, hold_out_last
 from model.log import EventLog
 from model.phase import CHOOSE, FINAL, Exam, Phase, Watcher, best_epoch, run_phase
@@ -62,6 +63,7 @@ def train(
     """
     check_trainable(log, spec, items, config)
     team.check(config)
+    keep_freed_memory()
     if config.epochs == 0 and (guide.weights is None or config.holds_out):
         raise TrainError(
             "epochs must be at least 1, got 0: a model to begin from alone could stay as it is, "

@@ -134,3 +134,25 @@ def test_heads_foretell_as_many_ends_as_come_however_batches_are_sorted() -> Non
     heads = answer(fitting.net, log, SPEC, nothing, np.arange(log.events)).action_logits
     close = by_class(heads, targets_of(log, SPEC).action)[CLOSE]
     assert close["predicted"] == pytest.approx(close["actual"], rel=0.3)
+
+
+def test_where_events_count_alike_an_epoch_is_the_mean_over_all_items_to_foretell() -> None:
+    """Batches of short and of long sequences, by a net that stands still."""
+    rng = np.random.default_rng(0)
+    lengths = [2] * 40 + [9] * 7 + [30] * 5
+    users = [[[(int(rng.integers(SPEC.item_count)), 2) for _ in range(n)]] for n in lengths]
+    log = log_of(users, SPEC)
+    still = msgspec.structs.replace(CONFIG, batch_sequences=8, learning_rate=1e-30)
+    fittings = [
+        Fitting(log, SPEC, msgspec.structs.replace(still, counted=counted), epochs=1)
+        for counted in ("sequences", "events")
+    ]
+    batches = fittings[0].batches(0)
+    weighed, sums, count = 0.0, 0.0, 0
+    for number, batch in enumerate(batches):
+        plain, alike = (f.step(0, number, len(batches), batch) for f in fittings)
+        mean = plain.item_sum / plain.item_count
+        weighed += (mean + alike.total - plain.total).item()
+        sums, count = sums + plain.item_sum.item(), count + plain.item_count
+    assert count == sum(lengths) - len(lengths)
+    assert weighed / len(batches) == pytest.approx(sums / count, rel=1e-4)

@@ -36,7 +36,7 @@ def test_cosine_softmax_equals_autograd(
     )
     expected = (each * weights).sum()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(losses, "CHUNK_FLOATS", chunk)
+        patch.setattr(losses, "CHUNK_BYTES", 4 * chunk)
         given_weights = weights if weighted else None
         loss = cosine_softmax_loss(queries, table, targets, given_weights, smoothing)
     torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-4)
@@ -46,6 +46,22 @@ def test_cosine_softmax_equals_autograd(
         strict=True,
     ):
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_half_products_have_nearly_the_gradients_of_whole_ones(smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    queries = (4 * torch.randn(40, 8, generator=generator)).requires_grad_()
+    table = torch.randn(300, 8, generator=generator).requires_grad_()
+    targets = torch.randint(300, (40,), generator=generator)
+    found = []
+    for products in (torch.float32, torch.bfloat16):
+        loss = cosine_softmax_loss(queries, table, targets, None, smoothing, products)
+        found.append([loss, *torch.autograd.grad(loss, (queries, table))])
+    for whole, half in zip(*found, strict=True):
+        assert half.dtype == torch.float32
+        assert (half - whole).norm() < 0.02 * whole.norm()
+        assert not torch.equal(half, whole)
 
 
 def test_a_zero_row_of_the_table_gives_finite_gradients() -> None:

@@ -14,6 +14,7 @@ from model.config import TrainConfig
 from model.data import NONE, segments_of, targets_of
 from model.dropout import drop
 from model.log import EventLog
+from model.net_shape import NetName
 from model.nets import GruNet, SequenceNet
 from model.objective import BatchLoss, batch_loss, columns_of, perturbed
 from model.share import Share
@@ -178,9 +179,10 @@ def test_checkpointed_blocks_give_the_same_loss_and_gradients() -> None:
             torch.testing.assert_close(gradient, found[1][1][name], msg=name)
 
 
-def test_half_precision_is_near_the_whole() -> None:
+@pytest.mark.parametrize("name", ["transformer", "gru"])
+def test_half_precision_is_near_the_whole(name: NetName) -> None:
     log = learnable_log(SPEC)
-    config = msgspec.structs.replace(PLAIN, net="transformer")
+    config = msgspec.structs.replace(PLAIN, net=name)
     half = msgspec.structs.replace(config, precision="bfloat16")
     net = build_net(SPEC, config.net_shape, torch.Generator().manual_seed(2))
     whole, rough = (loss_of(log, net, c).total.item() for c in (config, half))
