@@ -1,6 +1,7 @@
 """One worker process: start the app, serve, and end well, by a signal or by a failure."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -48,6 +49,10 @@ async def _serve(prepare: Prepare) -> int:
 
 async def _watched(prepare: Prepare, loop: asyncio.AbstractEventLoop) -> int:
     async with prepare() as app:
+        # All that is loaded by now stays; a collection that walked through it would hold up every
+        # event for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         signalled = _signals(loop)
         # Faust's own worker program would say so.
         app.in_worker = True
