@@ -36,7 +36,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--delivery", choices=[*DELIVERIES, "both"], default="exactly_once")
     parser.add_argument("--seconds", type=float, default=20.0, help="of traffic per seed")
-    parser.add_argument("--kills", type=int, default=10, help="SIGKILLs per seed, at least")
+    parser.add_argument("--kills", type=int, default=12, help="SIGKILLs planned per seed")
     parser.add_argument("--rate", type=float, default=2_000.0, help="events a second")
     return parser.parse_args(arguments)
 
