@@ -1,6 +1,7 @@
 """Whether a training fits into a machine's memory, asked before it begins."""
 
 import math
+import os
 
 import msgspec
 
@@ -27,6 +28,11 @@ def training_bytes(spec: ModelSpec, config: TrainConfig, events: int) -> int:
     # The softmax holds the items' directions and its own gradient of them.
     directions = 2 * spec.item_count * spec.hidden_width
     return FIXED_BYTES + 4 * (copies * weights + directions) + EVENT_BYTES * events
+
+
+def machine_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_fits(spec: ModelSpec, config: TrainConfig, events: int, memory_bytes: int) -> None:

@@ -5,6 +5,7 @@ Each computes its share of every batch, DistributedDataParallel averages the gra
 first one alone measures and writes.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,10 +31,11 @@ class TeamError(DataError):
 
 
 class Team(NamedTuple):
-    """Process ``rank`` of ``size``."""
+    """Process ``rank`` of ``size``, ``beside`` of which share its machine, itself included."""
 
     rank: int = 0
     size: int = 1
+    beside: int = 1
 
     @property
     def leads(self) -> bool:
@@ -101,7 +103,8 @@ def joined() -> Iterator[Team]:
         return
     distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
-        yield Team(distributed.get_rank(), distributed.get_world_size())
+        size = distributed.get_world_size()
+        yield Team(distributed.get_rank(), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
     finally:
         distributed.destroy_process_group()
 

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from model import baselines, checkpoint, resume
+from model.capacity import check_fits, machine_bytes
 from model.config import TrainConfig
 from model.data import NONE, DataError, check_log, data_hash, targets_of
 from model.fit import DivergedError
@@ -56,12 +57,12 @@ def train(
     """Train on ``log`` and write the model to the folder ``out``; returns its manifest.
 
     ``items`` is the vocabulary behind the log's item codes. ``guide`` is what the training has
-    besides the log. ``console`` shows a progress bar;
-    ``on_batch`` is told the position after each batch. All processes of a ``team`` make the same
-    call; the leading one writes. Raises DataError (TrainError, TeamError, DivergedError) or
-    ResumeError without writing a model.
+    besides the log. ``console`` shows a progress bar; ``on_batch`` is told the position after each
+    batch. All processes of a ``team`` make the same call; the leading one writes. Raises DataError
+    (TrainError, CapacityError, TeamError, DivergedError) or ResumeError without writing a model.
     """
     check_trainable(log, spec, items, config)
+    check_fits(spec, config, log.events, machine_bytes() // team.beside)
     team.check(config)
     keep_freed_memory()
     if config.epochs == 0 and (guide.weights is None or config.holds_out):

@@ -66,6 +66,7 @@ READS_ENVIRONMENT = {
     "stream_app/commands/continue.py",  # likewise
     "stream_app/commands/tune.py",  # likewise
     "stream_app/commands/validate.py",  # likewise
+    "model/team.py",  # reads how many processes torchrun has started on this machine
     "stream_app/commands/train.py",  # tells OpenMP, before torch is imported, not to spin
     "stream_app/prepare/on_spark.py",  # tells PySpark which Java and which Python to start
     "stream_app/kafka/node.py",  # hands PATH, and nothing else, to the Java process

@@ -77,7 +77,6 @@ def command(
     # Threads that spin while they wait make training several times slower beside any busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
-    from model.capacity import check_fits
     from model.config import TrainConfig, parse_pairs, with_settings
     from model.content import content_of
     from model.guide import NO_GUIDE
@@ -138,7 +137,6 @@ def command(
         content = content_of(listed, items) if listed else None
         transfer = with_settings(TransferConfig(), of_transfer)
         guide = earlier.guide(log, transfer, content, config.net_shape)
-    check_fits(spec, config, log.events, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     console.print(
         f"{log.events:,} events, {log.sessions:,} sessions, {spec.item_count:,} items, "
         f"{len(spec.actions)} actions; {found.rejected:,} rows rejected",

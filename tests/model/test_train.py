@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from model import baselines, checkpoint
+from model.capacity import CapacityError, training_bytes
 from model.checkpoint import Manifest
 from model.config import TrainConfig
 from model.data import DataError
@@ -24,6 +25,7 @@ from model.foretelling import action_chain
 from model.log import EventLog
 from model.resume import Position, ResumeError
 from model.spec import ModelSpec
+from model.team import Team
 from model.train import STATE_FILE, TrainError, held_back, train
 from tests.model.logs import learnable_log, log_of, spec_of
 
@@ -237,6 +239,17 @@ def test_a_log_without_lessons_is_refused_and_nothing_written(
 ) -> None:
     with pytest.raises(DataError, match=message):
         train(log, spec, items, config, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_what_does_not_fit_into_memory_is_refused_and_nothing_written(
+    tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = training_bytes(SPEC, CONFIG, LOG.events)
+    monkeypatch.setattr("model.train.machine_bytes", lambda: processes * one - 1)
+    with pytest.raises(CapacityError, match="6 items of 8 numbers need about"):
+        train(LOG, SPEC, ITEMS, CONFIG, tmp_path / "m", team=Team(0, processes, processes))
     assert not (tmp_path / "m").exists()
 
 
