@@ -11,8 +11,8 @@ from model.config import DAY_MS, TrainConfig
 from model.content import Content
 from model.guide import Guide
 from model.log import EventLog
-from model.net_shape import NetShape
 from model.spec import ModelSpec
+from model.train import held_back
 from model.transfer import TransferConfig, extended_spec, guide_from
 from stream_app.invocation import UserError
 
@@ -48,9 +48,17 @@ class Begun(NamedTuple):
         return config
 
     def guide(
-        self, log: EventLog, config: TransferConfig, content: Content | None, shape: NetShape
+        self,
+        log: EventLog,
+        config: TrainConfig,
+        transfer: TransferConfig = TransferConfig(),  # noqa: B008
+        content: Content | None = None,
     ) -> Guide:
-        return guide_from(self.earlier, self.spec, self.items, log, config, content, shape)
+        """A training on ``log`` from the earlier model. What the settings hold out is kept from
+        the weights that it begins with, too."""
+        learned = held_back(log, self.spec, config)[0] if config.holds_out else log
+        shape = config.net_shape
+        return guide_from(self.earlier, self.spec, self.items, learned, transfer, content, shape)
 
 
 def begin_from(folder: Path, spec: ModelSpec, items: tuple[str, ...]) -> Begun:

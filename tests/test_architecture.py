@@ -94,7 +94,6 @@ TESTED_ELSEWHERE = {
     "stream_app/commands/distill.py": "tests/commands/test_derived.py",
     "stream_app/commands/tune.py": "tests/commands/test_derived.py",
     "stream_app/commands/validate.py": "tests/commands/test_derived.py",
-    "stream_app/transferring.py": "tests/commands/test_derived.py",
     "stream_app/held_out.py": "tests/commands/test_derived.py",
     "stream_app/demo/follow.py": "tests/commands/test_demo.py",
     "stream_app/demo/options.py": "tests/commands/test_demo.py",

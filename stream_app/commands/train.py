@@ -136,7 +136,7 @@ def command(
         config = earlier.settings(config)
         content = content_of(listed, items) if listed else None
         transfer = with_settings(TransferConfig(), of_transfer)
-        guide = earlier.guide(log, transfer, content, config.net_shape)
+        guide = earlier.guide(log, config, transfer, content)
     console.print(
         f"{log.events:,} events, {log.sessions:,} sessions, {spec.item_count:,} items, "
         f"{len(spec.actions)} actions; {found.rejected:,} rows rejected",
