@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from stream_app.invocation import ExitCode, Invocation
+from stream_app.invocation import ExitCode, Invocation, UserError
 
 RUN, DATA, MODEL, CONTRACT = "Run", "Data", "Model", "Contract"
 
@@ -51,6 +51,10 @@ COMMANDS: dict[str, Listed] = {
     "schemas": Listed("Write or check the JSON Schemas of all topics.", CONTRACT),
 }
 
+# What several processes can divide, and the variable by which those of torchrun know each other.
+TEAMWORK = ("train",)
+STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
+
 EXIT_CODES = (
     "Exit codes: 0 all went well; 1 the work found a failure, such as an event without a"
     " prediction; 2 an option, a file or a setting is wrong; 3 Kafka cannot be reached;"
@@ -86,6 +90,13 @@ class LazyCommand(TyperCommand):
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> Any:
+        invocation = None if parent is None else parent.find_object(Invocation)
+        if self.name not in TEAMWORK and invocation and STARTED_BY_TORCHRUN in invocation.environ:
+            raise UserError(
+                f"torchrun starts several processes, and {self.name} is the work of one: they "
+                f"would write each other's files. Start it without torchrun; with it runs "
+                f"{', '.join(TEAMWORK)}."
+            )
         return load_command(self.name or "").make_context(info_name, args, parent, **extra)
 
 

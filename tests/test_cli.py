@@ -14,7 +14,15 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from stream_app.cli import COMMANDS, EXIT_CODES, app, exit_code_of, load_command
+from stream_app.cli import (
+    COMMANDS,
+    EXIT_CODES,
+    STARTED_BY_TORCHRUN,
+    TEAMWORK,
+    app,
+    exit_code_of,
+    load_command,
+)
 from stream_app.invocation import ExitCode, Invocation, UserError
 from stream_app.kafka.connection import KafkaUnreachable
 
@@ -48,6 +56,17 @@ def imported_by(arguments: Sequence[str]) -> set[str]:
     status, *modules = ended.stderr.splitlines()[-1].split()
     assert status == "0"
     return set(modules)
+
+
+def test_torchrun_may_start_what_several_processes_can_divide(tmp_path: Path) -> None:
+    for name in COMMANDS:
+        found = run([name, "--help"], tmp_path, **{STARTED_BY_TORCHRUN: "a run"})
+        if name in TEAMWORK:
+            assert found.exit_code == 0
+            continue
+        assert found.exit_code == 2
+        assert f"{name} is the work of one" in found.output
+        assert "Start it without torchrun" in found.output
 
 
 @pytest.fixture
