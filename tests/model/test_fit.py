@@ -1,7 +1,7 @@
 """Fitting: the rate's cycle, heads that begin at base rates, and a loss that cannot become NaN."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from model.config import TrainConfig
 from model.data import NONE, targets_of
 from model.fit import DivergedError, Fitting, initial_net, learning_rate
+from model.net_shape import NetName
 from model.predicted_actual import by_class
 from model.questions import part_of, questions_of
 from model.scoring import answer
@@ -85,6 +86,21 @@ def test_state_carries_everything(changes: dict[str, Any]) -> None:
     for name, array in one.state().items():
         np.testing.assert_array_equal(other.state()[name], array, err_msg=name)
     np.testing.assert_equal(one.average.weights(), other.average.weights())
+
+
+@pytest.mark.parametrize("net", get_args(NetName))
+def test_every_batch_gives_every_weight_a_slope(net: NetName) -> None:
+    """Processes that train together wait for each other's slope of every weight."""
+    spec = spec_of(reset=False)
+    config = msgspec.structs.replace(CONFIG, net=net, max_length=4, batch_sequences=1)
+    for actions in (1, 2):  # heads that are detached, and others
+        log = log_of([[[(n % 6, 2 + n % actions) for n in range(12)]]], spec)
+        fitting = Fitting(log, spec, config, epochs=1)
+        batches = fitting.batches(0)
+        assert not fitting.segments.fresh[batches].all()
+        for number, batch in enumerate(batches):
+            fitting.step(0, number, len(batches), batch)
+            assert all(weight.grad is not None for weight in fitting.net.parameters())
 
 
 def test_the_average_is_that_of_the_weights_on_the_way() -> None:
