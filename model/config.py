@@ -107,6 +107,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cold_share: float = 0.01
     # Weight of the action, intent and gap losses beside the item loss.
     head_weight: float = 0.1
+    # Hidden units of a GRU that read no items, and are all that next actions and gaps come from.
+    behaviour_units: int = 0
     # Whether those losses stop at the hidden state; None: only where the log has one action.
     detach_heads: bool | None = None
     seed: int = 1
@@ -126,6 +128,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ("pretrain_epochs", 0),
             ("patience", 0),
             ("snapshots", 0),
+            ("behaviour_units", 0),
             ("batch_sequences", 1),
             ("batch_events", 1),
             ("max_length", 2),

@@ -47,6 +47,7 @@ def importance_of(
             plain,
             fitting.detach_heads,
             torch.Generator().manual_seed(plain.seed),
+            units=fitting.units,
         )
         torch.autograd.backward(loss.total)
         for name, parameter in named.items():

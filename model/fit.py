@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.architectures import build_net
+from model.behaviour_units import chosen_units, found_units, kept_entries
 from model.config import TrainConfig
 from model.data import (
     INTENTS,
@@ -70,7 +71,10 @@ class Fitting:
             else len(np.unique(log.action)) < 2
         )
         self.net = initial_net(spec, targets, config, self.columns.tasks.numpy())
-        self.leash = Leash(guide, self.net)
+        units = chosen_units(spec, config) if guide.weights is None else found_units(guide.weights)
+        # [H] units that read no items; None: all read them.
+        self.units = torch.from_numpy(units) if units.any() else None
+        self.leash = Leash(guide, self.net, kept_entries(units) if units.any() else {})
         if isinstance(self.net, TransformerNet):
             self.net.checkpointing = config.checkpointing
         # What is measured and saved: the net itself, or the running average of its weights.
@@ -166,7 +170,15 @@ class Fitting:
             loss = masked_loss(net, *about, generator, progress, share)
         else:
             loss = batch_loss(
-                net, self.spec, *about, self.detach_heads, generator, progress, share, item_weight
+                net,
+                self.spec,
+                *about,
+                self.detach_heads,
+                generator,
+                progress,
+                share,
+                item_weight,
+                self.units,
             )
         return loss._replace(total=loss.total + self.leash.penalty())
 

@@ -68,15 +68,16 @@ NO_GUIDE = Guide()
 
 
 class Leash:
-    """A guide's hold on one net while it is trained."""
+    """A guide's hold on one net while it is trained; ``kept`` are more of the guide's ``kept``."""
 
-    def __init__(self, guide: Guide, net: SequenceNet) -> None:
+    def __init__(self, guide: Guide, net: SequenceNet, kept: Mapping[str, Mask] = {}) -> None:
         if guide.weights is not None:
             net.set_weights(guide.weights)
         named = {name.removesuffix("_l0"): p for name, p in net.named_parameters()}
         for name in guide.frozen:
             named[name].requires_grad_(False)
-        self._kept = [(named[name], torch.from_numpy(mask)) for name, mask in guide.kept.items()]
+        masks = [*guide.kept.items(), *kept.items()]
+        self._kept = [(named[name], torch.from_numpy(mask)) for name, mask in masks]
         self._pulls: list[tuple[Tensor, Tensor, Tensor]] = []
         if guide.anchor is not None:
             self._pulls = [

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.augment import substitutes_of, with_cold_items, with_masked_items, with_substitutes
+from model.behaviour_units import held
 from model.checkpoint import NORM_FLOOR
 from model.config import TrainConfig
 from model.data import NONE, Segments, Targets, padded_places, recency_weights
@@ -97,11 +98,13 @@ def batch_loss(
     progress: float = 0.0,
     share: Share = WHOLE,
     item_weight: float = 1.0,
+    units: Tensor | None = None,
 ) -> BatchLoss:
     """Loss of the segments ``batch`` [B], or of a ``share`` of them; losses are means over the
     batch's own targets, that of the items times ``item_weight``.
 
-    ``progress`` is the share of the training that is done.
+    ``progress`` is the share of the training that is done; ``units`` [H] marks those that the item
+    loss does not move (None: it moves all).
     """
     places, real = padded_places(segments.start[batch], segments.lengths[batch])  # [B, T]
     scored = real & (places >= segments.scored[batch, None])
@@ -113,7 +116,7 @@ def batch_loss(
     inputs = drop(embedded, config.input_dropout, generator, among)
     asking = _Asking(
         net, columns, torch.from_numpy(places), torch.from_numpy(scored), mine, config, generator,
-        progress,
+        progress, units,
     )  # fmt: skip
     rows = asking.rows(inputs, among)  # [M, H]
     item_sum, item_count = asking.item_loss(rows)
@@ -153,6 +156,7 @@ class _Asking(NamedTuple):
     config: TrainConfig
     generator: torch.Generator
     progress: float
+    units: Tensor | None  # [H]
 
     @property
     def events(self) -> Tensor:
@@ -184,7 +188,8 @@ class _Asking(NamedTuple):
         in_batch = in_batch[in_batch != NONE].long()
         among = Among(int((before != NONE).sum()), len(in_batch))
         weight = self.columns.weight
-        kept = drop(rows[known], self.config.hidden_dropout, self.generator, among)
+        moved = held(rows[known], self.units)  # [m, H]
+        kept = drop(moved, self.config.hidden_dropout, self.generator, among)
         asked = Asked(
             queries=net.queries(kept),
             table=net.item_embedding[: net.item_count],

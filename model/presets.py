@@ -53,6 +53,11 @@ COSTLY_SCORES = 15_000_000_000
 HOPELESS_SCORES = 200_000_000_000
 LAST_FULL_SHARE = 0.2
 
+# Events to an item below which the next action is better foretold without items (measured at 2 and
+# at 8), and the hidden units that do so then.
+FEW_EVENTS = 20
+BEHAVIOUR_SHARE = 0.375
+
 
 class LogTraits(msgspec.Struct, frozen=True):
     """What the choice of a preset looks at."""
@@ -85,6 +90,7 @@ def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
         traits = traits_of(log, spec)
         recipe = PRESETS[suited(traits, spec)]
         recipe = affordable(recipe, traits.item_targets * spec.item_count)
+        recipe = with_behaviour(recipe, log, spec)
         # A log with times is a stream's: its newest sessions calibrate the anomaly scores.
         is_stream = bool(spec.gap_edges_ms) and not recipe.holds_out
         return msgspec.structs.replace(recipe, held_out=STREAM_HELD_OUT) if is_stream else recipe
@@ -100,6 +106,16 @@ def affordable(recipe: TrainConfig, scores: int) -> TrainConfig:
         return recipe
     full_share = LAST_FULL_SHARE if scores < HOPELESS_SCORES else 0.0
     return msgspec.structs.replace(recipe, item_loss="sampled", full_share=full_share)
+
+
+def with_behaviour(recipe: TrainConfig, log: EventLog, spec: ModelSpec) -> TrainConfig:
+    """The recipe with hidden units that read no items, where there are actions to foretell and too
+    few events to an item to learn from it."""
+    has_actions = len(np.unique(log.action)) > 1
+    if not has_actions or recipe.net != "gru" or log.events >= FEW_EVENTS * spec.item_count:
+        return recipe
+    units = round(BEHAVIOUR_SHARE * spec.hidden_width)
+    return msgspec.structs.replace(recipe, behaviour_units=units)
 
 
 def suited(traits: LogTraits, spec: ModelSpec) -> str:

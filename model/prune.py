@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.behaviour_units import found_units
 from model.checkpoint import Checkpoint
 from model.log import EventLog, Longs
 from model.nets import SequenceNet
@@ -39,8 +40,9 @@ def kept_units(
     """The hidden units that stay, ascending, when about ``share`` of them go.
 
     A unit matters as much as it moves the scores: by its mean energy in the hidden states, times
-    that in the items' directions. At least one step of ``WIDTH_STEP`` units (all of a narrower net)
-    and a whole number of steps stays.
+    that in the items' directions; one that reads no items, in the heads' weights. Of both kinds the
+    same share goes. At least one step of ``WIDTH_STEP`` units (all of a narrower net) and a whole
+    number of steps stays.
     """
     width = spec.hidden_width
     left = round(width * (1 - share) / WIDTH_STEP) * WIDTH_STEP
@@ -51,10 +53,25 @@ def kept_units(
         for _, hidden in hidden_states(net, log, spec, after):
             unit = torch.nn.functional.normalize(hidden, dim=1)  # [n, H]
             energy += unit.square().sum(0)
-        energy *= net.item_directions().square().mean(0)
-    order = np.argsort(-energy.numpy(), kind="stable")
+        heads = torch.cat([net.action_head.weight, net.gap_head.weight])
+        behaviour = torch.from_numpy(found_units(net.weights()))  # [H]
+        said = torch.where(
+            behaviour, heads.square().mean(0), net.item_directions().square().mean(0)
+        )
+        energy *= said
+    order = _in_turn(energy.numpy(), behaviour.numpy())
     units: Longs = np.sort(order[: max(1, left)])
     return units
+
+
+def _in_turn(energy: Floats, kind: npt.NDArray[np.bool_]) -> Longs:
+    """Units by falling energy [H], so that any first part holds about the same share of both
+    kinds."""
+    place = np.empty(len(energy))
+    for part in (kind, ~kind):
+        rank = np.argsort(np.argsort(-energy[part], kind="stable"))
+        place[part] = (rank + 0.5) / max(1, len(rank))
+    return np.argsort(place, kind="stable")
 
 
 def narrowed(saved: Checkpoint, units: Longs) -> tuple[ModelSpec, dict[str, Floats]]:

@@ -161,6 +161,7 @@ def _with_placed_items(
     table, count = weights["item_embedding"].copy(), earlier.spec.item_count
     new = np.setdiff1d(np.arange(count, spec.item_count), log.item)
     placed = new[vectors[new].any(axis=1)]
+    vectors = vectors * table[:count].any(axis=0)  # some units read no items
     # As long as the earlier ones are: the net's input, unlike a cosine, has a length.
     table[placed] = vectors[placed] * float(np.median(np.linalg.norm(table[:count], axis=1)))
     return weights | {"item_embedding": table}

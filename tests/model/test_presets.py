@@ -1,5 +1,6 @@
 """The choice of a preset follows the log's traits; every preset is a valid configuration."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from model.presets import (
     preset_for,
     suited,
     traits_of,
+    with_behaviour,
 )
 from tests.model.logs import learnable_log, log_of, logs, spec_of
 
@@ -55,6 +57,16 @@ def test_what_would_take_hours_is_sampled_and_sees_all_items_at_the_end() -> Non
     assert affordable(sessions, HOPELESS_SCORES).full_share == 0
     histories = PRESETS["histories"]
     assert affordable(histories, HOPELESS_SCORES) is histories
+
+
+def test_actions_are_foretold_without_items_that_have_few_events() -> None:
+    many, few = spec_of(items=12, width=8), spec_of(items=2, width=8)
+    recipe, log = PRESETS["small"], learnable_log(many, users=10)
+    assert with_behaviour(recipe, log, many).behaviour_units == 3
+    assert with_behaviour(recipe, log, few) == recipe
+    assert with_behaviour(PRESETS["histories"], log, many) == PRESETS["histories"]
+    silent = msgspec.structs.replace(log, action=np.full_like(log.action, 2))
+    assert with_behaviour(recipe, silent, many) == recipe
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:

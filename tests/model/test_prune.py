@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from model.behaviour_units import chosen_units, found_units, kept_entries
 from model.checkpoint import Checkpoint, Manifest
+from model.config import TrainConfig
 from model.lessons import asked_of
 from model.net_shape import weight_shapes
 from model.nets import GruNet
@@ -50,3 +52,18 @@ def test_units_that_say_nothing_go_first_and_the_rest_computes_the_same() -> Non
     part = small.run(inputs[:, :, units], small.initial(2))[0]
     torch.testing.assert_close(part, whole[:, :, units])
     torch.testing.assert_close(small.action_logits(part), net.action_logits(whole))
+
+
+def test_of_the_units_that_read_no_items_the_same_share_goes() -> None:
+    net = GruNet(SPEC, torch.Generator().manual_seed(1))
+    apart = chosen_units(SPEC, TrainConfig(behaviour_units=16))
+    weights = net.weights()
+    weights |= {
+        name: (weights[name] * kept).astype(np.float32)
+        for name, kept in kept_entries(apart).items()
+    }
+    net.set_weights(weights)
+    units = kept_units(net, LOG, SPEC, asked_of(LOG, SPEC), 0.5)
+    assert (units >= 48).sum() == 8
+    saved = Checkpoint(Manifest(spec=SPEC, fingerprint="00"), tuple("abcdefghi"), weights)
+    assert np.flatnonzero(found_units(narrowed(saved, units)[1])).tolist() == list(range(24, 32))
