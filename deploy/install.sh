@@ -85,7 +85,7 @@ find_uv() {
 # What decides over the content of .venv.
 inputs_of() {
     cat "$1" deploy/bootstrap.lock pyproject.toml deploy/build_native.py model/native/*.[ch] \
-        stream_app/*/native/*.c stream_app/core/extension/*.[ch] | cksum
+        stream_app/*/native/*.[ch] stream_app/core/extension/*.[ch] | cksum
     pwd
 }
 

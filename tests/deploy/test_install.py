@@ -34,6 +34,7 @@ class Clone:
             "model/native/scan.c",
             "model/native/scan.h",
             "stream_app/core/native/predictions.c",
+            "stream_app/core/native/splitmix.h",
             "stream_app/core/extension/passes.h",
             "stream_app/core/extension/module.c",
         ):

@@ -4,6 +4,8 @@
 
 #include "passes.h"
 
+#include "../native/splitmix.h"
+
 /* Columns of Steps, in the order in which COLUMNS names them. */
 enum {
     BATCH_ROW, ROW, ROUND, AT_MS, GAP_MS, DWELL_MS, POSITION, TOTAL, STARTS, ITEM_CODE, ACTION_AT,
@@ -59,14 +61,6 @@ static uint32_t item_hash(const char *text, Py_ssize_t bytes) {
     if (crc_of[1] == 0) fill_crc();
     for (Py_ssize_t i = 0; i < bytes; i++) crc = crc_of[(crc ^ (uint8_t)text[i]) & 255] ^ crc >> 8;
     return ~crc ? ~crc : 1;
-}
-
-/* stream_app.core.calibration.mix */
-static uint64_t mix(uint64_t value) {
-    value += 0x9E3779B97F4A7C15;
-    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9;
-    value = (value ^ value >> 27) * 0x94D049BB133111EB;
-    return value ^ value >> 31;
 }
 
 /* The UTF-8 of a text that is not empty; NULL without an exception for anything else. */

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "splitmix.h"
+
 #ifdef _WIN32
 #define EXPORT __declspec(dllexport)
 #else
@@ -58,15 +60,6 @@ static int64_t up_to(const Reservoir *r, double score)
             low = middle + 1;
     }
     return low;
-}
-
-/* splitmix64 (Steele et al. 2014) */
-static uint64_t mix(uint64_t value)
-{
-    value += 0x9E3779B97F4A7C15u;
-    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
-    value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
-    return value ^ (value >> 31);
 }
 
 static void move(double *ranked, int64_t to, int64_t from, int64_t count)
