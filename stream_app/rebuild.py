@@ -32,11 +32,11 @@ class Step(NamedTuple):
     result: Advance
 
 
-class Recorded:
-    """An engine that remembers its calls."""
+class Delegate:
+    """An engine whose answers are another one's."""
 
-    def __init__(self, engine: Engine, steps: list[Step]) -> None:
-        self._engine, self._steps = engine, steps
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     @property
     def spec(self) -> ModelSpec:
@@ -62,7 +62,18 @@ class Recorded:
         return self._engine.initial(rows)
 
     def advance(self, tokens: Tokens, memory: Memory) -> Advance:
-        result = self._engine.advance(tokens, memory)
+        return self._engine.advance(tokens, memory)
+
+
+class Recorded(Delegate):
+    """An engine that remembers its calls."""
+
+    def __init__(self, engine: Engine, steps: list[Step]) -> None:
+        super().__init__(engine)
+        self._steps = steps
+
+    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
+        result = super().advance(tokens, memory)
         self._steps.append(Step(self.version, tokens, memory, result))
         return result
 

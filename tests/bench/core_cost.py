@@ -29,12 +29,14 @@ import numpy as np
 from model.checkpoint import save
 from model.engine import open_engine
 from model.export import export
-from model.spec import Advance, Engine, Floats, Memory, ModelSpec, Tokens, Vocabulary
-from stream_app.core.batch import EventBatch, OutputBatch, Route
+from model.spec import Advance, Engine, Memory, Tokens
+from stream_app.core.batch import OutputBatch, Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.pipeline import Stage, play
 from stream_app.core.store import PartitionStore
+from stream_app.rebuild import Delegate
 from tests.bench.course import prepare
+from tests.core.streams import event_batch
 from tests.tiny_model import random_weights, tiny_spec
 
 BATCHES = (1, 16, 64, 256, 512, 2_048)
@@ -47,39 +49,17 @@ CONFIG = CoreConfig(pseudonym_key=b"0123456789abcdef")
 Costs = dict[str, float]
 
 
-class TimedEngine:
+class TimedEngine(Delegate):
     """An engine that counts the CPU time of its steps."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self.spent_ns = engine, 0
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._engine.spec
-
-    @property
-    def version(self) -> str:
-        return self._engine.version
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self._engine.fingerprint
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self._engine.vocabulary
-
-    @property
-    def calibration(self) -> Mapping[str, Floats]:
-        return self._engine.calibration
-
-    def initial(self, rows: int) -> Memory:
-        return self._engine.initial(rows)
+        super().__init__(engine)
+        self.spent_ns = 0
 
     def advance(self, tokens: Tokens, memory: Memory) -> Advance:
         start_ns = time.process_time_ns()
         try:
-            return self._engine.advance(tokens, memory)
+            return super().advance(tokens, memory)
         finally:
             self.spent_ns += time.process_time_ns() - start_ns
 
@@ -94,8 +74,7 @@ class Bench:
 
     def play(self, count: int) -> Costs:
         """CPU nanoseconds of a batch by stage."""
-        values = list(islice(self._values, count))
-        batch = _batch(values, self._store.next_offset)
+        batch = event_batch(list(islice(self._values, count)), self._store.next_offset)
         spent = dict.fromkeys(STAGES, 0.0)
         engine, last_ns = self._engine, time.process_time_ns()
         engine.spent_ns = 0
@@ -127,20 +106,6 @@ def _digest(out: OutputBatch, changes: list[tuple[bytes, bytes | None]]) -> str:
     told = msgspec.structs.replace(out, predictions=list(out.predictions))
     digest.update(repr((told, changes)).encode())
     return digest.hexdigest()
-
-
-def _batch(values: list[bytes], first: int) -> EventBatch:
-    n = len(values)
-    return EventBatch(
-        topic="clickahead.events",
-        partition=0,
-        offsets=range(first, first + n),
-        timestamps_ms=[-1] * n,
-        keys=[None] * n,
-        values=values,
-        headers=[()] * n,
-        next_offset=first + n,
-    )
 
 
 def random_model(folder: Path) -> Engine:

@@ -28,6 +28,7 @@ from stream_app.core.compiled import is_compiled
 from stream_app.core.config import CoreConfig
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
+from tests.core.streams import event_batch
 from tests.tiny_model import tiny_spec, write_tiny_model
 
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -138,17 +139,7 @@ def _clicks() -> Iterator[bytes]:
 
 
 def _batch(clicks: Iterator[bytes], size: int, store: PartitionStore) -> EventBatch:
-    first = store.next_offset
-    return EventBatch(
-        topic="clickahead.events",
-        partition=0,
-        offsets=range(first, first + size),
-        timestamps_ms=[-1] * size,
-        keys=[None] * size,
-        values=list(islice(clicks, size)),
-        headers=[()] * size,
-        next_offset=first + size,
-    )
+    return event_batch(list(islice(clicks, size)), store.next_offset)
 
 
 def measured(in_form: str) -> dict[str, float]:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from stream_app.partitioning import partition_of
+from tests.bench.committed import committed
 from tests.bench.course import Click, Course
 from tests.bench.entrants import worker_command, worker_environ
 from tests.bench.figures import Figure, ratios
@@ -55,7 +56,8 @@ async def timed(
     due: dict[str, float] = {}
     found: list[Taken] = []
     whole = sum(leg.seconds for leg in legs)
-    async with _reader(place, role) as reader, asyncio.timeout(whole + DRAIN_SECONDS):
+    reading = committed(place.kafka, place.topic(role), place.partitions)
+    async with reading as reader, asyncio.timeout(whole + DRAIN_SECONDS):
         started = time.perf_counter()
         sending = asyncio.create_task(_send(place, clicks, legs, due, started))
         while not sending.done() or len(found) < len(due):
@@ -65,24 +67,6 @@ async def timed(
                 found += [Taken(due[event_id(row.value)], now) for row in rows]
         await sending
     return found
-
-
-@asynccontextmanager
-async def _reader(place: Place, role: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A reader of what is committed from now on."""
-    reader = AIOKafkaConsumer(
-        bootstrap_servers=place.kafka, group_id=None, isolation_level="read_committed",
-        # A partition whose records wait here is not in the fetch that is on its way.
-        fetch_max_wait_ms=5,
-    )  # fmt: skip
-    await reader.start()
-    tps = [TopicPartition(place.topic(role), number) for number in range(place.partitions)]
-    reader.assign(tps)
-    await reader.seek_to_end(*tps)
-    try:
-        yield reader
-    finally:
-        await reader.stop()
 
 
 async def _send(

@@ -29,11 +29,12 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 import numpy as np
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from stream_app.app import create_application
 from stream_app.kafka.application import Application
 from stream_app.worker import run
+from tests.bench.committed import committed
 from tests.bench.shell_cost import PARTITIONS, fill, taking
 from tests.kafka.counting import Printed, config
 from tests.kafka.ledger import ROOT, make_topics
@@ -78,31 +79,12 @@ def serve(kafka: str, app_id: str, delivery: str, core_us: float) -> int:
     return run(prepared)
 
 
-@asynccontextmanager
-async def outcomes(kafka: str, app_id: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A reader of what is committed from now on."""
-    reader = AIOKafkaConsumer(
-        bootstrap_servers=kafka, group_id=None, isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        # A partition whose records wait here is not in the fetch that is on its way.
-        fetch_max_wait_ms=5,
-    )  # fmt: skip
-    await reader.start()
-    tps = [TopicPartition(f"{app_id}.predictions", number) for number in range(PARTITIONS)]
-    reader.assign(tps)
-    await reader.seek_to_end(*tps)
-    try:
-        yield reader
-    finally:
-        await reader.stop()
-
-
 async def peak(kafka: str, core_us: float) -> float:
     """Events per second of a worker whose input waits for it."""
     app_id = f"peak-{uuid.uuid4().hex[:8]}"
     await make_topics(kafka, app_id, PARTITIONS)
     await fill(kafka, f"{app_id}.in", PEAK_EVENTS)
-    async with outcomes(kafka, app_id) as reader:
+    async with committed(kafka, f"{app_id}.predictions", PARTITIONS) as reader:
         seen = 0
         with worker(kafka, app_id, "exactly_once", core_us):
             ready = time.perf_counter()
@@ -134,7 +116,8 @@ async def send(kafka: str, app_id: str, rate: float, seconds: float) -> None:
 
 async def latencies(kafka: str, app_id: str, rate: float, seconds: float) -> Latencies:
     wanted, found = int(rate * seconds), list[float]()
-    async with outcomes(kafka, app_id) as reader, asyncio.timeout(seconds + 60):
+    reading = committed(kafka, f"{app_id}.predictions", PARTITIONS)
+    async with reading as reader, asyncio.timeout(seconds + 60):
         sending = asyncio.create_task(send(kafka, app_id, rate, seconds))
         while len(found) < wanted:
             chunks = await reader.getmany(timeout_ms=100)

@@ -28,6 +28,7 @@ from stream_app.core.store import PartitionStore
 from tests.bench.course import SHOPS, course_folder
 from tests.bench.oracle import core_config
 from tests.bench.race import rss_bytes
+from tests.core.streams import event_batch
 
 NOW_MS = 1_790_000_000_000
 MANY_USERS, FEW_USERS, OLD_USERS = 1_000_000, 1_000, 100
@@ -114,16 +115,7 @@ def batches_of(of: Crowd, engine: OnnxEngine, size: int, count: int) -> Iterator
             )
             for place, user in enumerate(of.rng.choice(len(of.names), size, replace=False).tolist())
         ]
-        yield EventBatch(
-            topic="events",
-            partition=of.store.partition,
-            offsets=range(first, first + size),
-            timestamps_ms=[-1] * size,
-            keys=[None] * size,
-            values=values,
-            headers=[()] * size,
-            next_offset=first + size,
-        )
+        yield event_batch(values, first, of.store.partition)
 
 
 def main(words: list[str]) -> dict[str, Any]:

@@ -132,11 +132,14 @@ def hostile(count: int, seed: int) -> list[bytes]:
     return messages
 
 
-def event_batch(values: Sequence[bytes | None], first_offset: int = 0) -> EventBatch:
+def event_batch(
+    values: Sequence[bytes | None], first_offset: int = 0, partition: int = 0
+) -> EventBatch:
+    """Records one after the other, of a producer that gives neither times nor keys."""
     n = len(values)
     return EventBatch(
         topic=TOPIC,
-        partition=0,
+        partition=partition,
         offsets=range(first_offset, first_offset + n),
         timestamps_ms=[-1] * n,
         keys=[None] * n,
