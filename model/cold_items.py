@@ -14,6 +14,7 @@ from model.baselines import Baselines
 from model.bootstrap import interval, reciprocal_of
 from model.content import Content
 from model.data import NONE, stretch_of
+from model.lead import lead_text
 from model.log import EventLog
 from model.questions import Protocol, Questions, part_of, questions_of
 from model.ranking import metrics_of
@@ -29,10 +30,15 @@ MODEL, BY_CATEGORY, AFTER_CATEGORY = (
 
 
 def cold_metrics(
-    directory: Path, log: EventLog, content: Content, protocol: Protocol = "session"
+    directory: Path,
+    log: EventLog,
+    content: Content,
+    protocol: Protocol = "session",
+    among: npt.NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
-    """Metrics of the model in ``directory`` and of two rivals on the questions of ``log`` whose
-    target is an item that the training log does not hold and the catalogue describes.
+    """Metrics of the model in ``directory`` and of two rivals on the questions of ``log`` (of its
+    events ``among`` [N] alone, where given) whose target is an item that the training log does not
+    hold and the catalogue describes.
 
     Ranks are among such items alone, equal scores at their mean rank. Keys: ``n`` questions,
     ``items``, ``ranked`` with metrics by name, and ``lead``, the model's lead in MRR@20 over each
@@ -41,7 +47,7 @@ def cold_metrics(
     saved = checkpoint.load(directory)
     spec, counts = saved.spec, baselines.load(directory, saved.spec)
     cold = np.flatnonzero((counts.popularity == 0) & content.described)
-    questions = questions_of(log, spec, protocol)
+    questions = questions_of(log, spec, protocol, among)
     asked = part_of(questions, np.flatnonzero(np.isin(questions.target, cold)))
     if len(asked.event) == 0:
         return {"n": 0}
@@ -106,6 +112,6 @@ def table(result: dict[str, Any]) -> Table:
         shown.add_column(heading, justify="right")
     for name, metrics in result["ranked"].items():
         lead = result["lead"].get(name)
-        text = "" if lead is None else "{value:+.4f} [{low:+.4f}, {high:+.4f}]".format(**lead)
+        text = "" if lead is None else lead_text(lead)
         shown.add_row(name, *(f"{metrics[metric]:.4f}" for metric in names), text)
     return shown

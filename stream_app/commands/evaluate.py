@@ -3,13 +3,12 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from msgspec import convert
 from rich.console import Console
 
-from stream_app.invocation import UserError, settings_of
+from stream_app.invocation import settings_of
 from stream_app.reading import FileChoice, MappingOption, PresetOption, read_shown
 
 
@@ -96,24 +95,32 @@ def command(
     Example: clickahead evaluate --model model --test new.csv --against all --train old.csv
     """
     # torch costs seconds: only who evaluates pays for it.
-    from model.checkpoint import load
-    from model.evaluate import evaluate, heads_table, table, unseen_by
+    from model.checkpoint import load, write_atomically
+    from model.evaluate import unseen_by
     from model.lineage import learned_from
+    from model.log import EventLog
     from model.presets import is_of_histories, traits_of
     from model.questions import Protocol as RankingProtocol
-    from stream_app.prepare.config import SPLITS, TRAIN, VALIDATION
+    from stream_app.catalogue import described
+    from stream_app.evaluating import Asked, learned_log, measure, tables
+    from stream_app.prepare.config import SPLITS
     from stream_app.prepared import prepared_folder
     from stream_app.sequences import build_log
 
     core = settings_of(context).core_config()
     console = Console(stderr=True)
     saved = load(model)
+    content = None if catalogue is None else described(catalogue, saved.items)
+
+    def read(choice: FileChoice, what: str) -> EventLog:
+        return build_log(read_shown(choice, console, what), saved.spec, tuple(saved.items), core)
+
     folder, among = prepared_folder(test), None
     choice = FileChoice(test, preset, mapping or (), sort=True)
     if folder is not None:
         choice = folder.choice(*SPLITS)
         protocol = protocol if protocol is not Protocol.auto else Protocol(folder.protocol)
-    log = build_log(read_shown(choice, console, "reading"), saved.spec, tuple(saved.items), core)
+    log = read(choice, "reading")
     if folder is not None:
         among = folder.test_events(log, saved.spec)
     if protocol is Protocol.auto:
@@ -121,86 +128,34 @@ def command(
         protocol = Protocol.leave_one_out if histories else Protocol.session
     if filter_seen is None:
         filter_seen = protocol is Protocol.leave_one_out
-    asked: RankingProtocol = "leave-one-out" if protocol is Protocol.leave_one_out else "session"
-    unseen = unseen_by(model, log, asked)
-    if unseen.notice:
-        console.print(unseen.notice, highlight=False)
+    ranking: RankingProtocol = "leave-one-out" if protocol is Protocol.leave_one_out else "session"
+    asked = Asked(log, ranking, filter_seen, among)
+    unseen, *others = (unseen_by(found, log, ranking) for found in (model, *(others_with or ())))
+    notices = list(dict.fromkeys(one.notice for one in (unseen, *others) if one.notice))
+    for notice in notices:
+        console.print(notice, highlight=False)
+    learned = None
     if against is not None:
-        from model.action_contest import action_table
-        from model.against import compare_actions, compare_all
-        from model.lead import HeldOut, against_table, held_out_table
-
-        train_log = log
-        if folder is not None:
-            read = read_shown(folder.choice(TRAIN, VALIDATION), console, "reading what was learned")
-            train_log = folder.without_cut_sessions(
-                build_log(read, saved.spec, tuple(saved.items), core)
-            )
-        elif training is not None:
-            chosen = choice._replace(files=training)
-            shown = read_shown(chosen, console, "reading the training files")
-            train_log = build_log(shown, saved.spec, tuple(saved.items), core)
-        elif not unseen.knows_rest:
-            raise UserError("--against needs the model's training files too: --train FILE")
-        others: dict[str, Any]
-        if against is Against.actions:
-            others = {
-                "actions": compare_actions(unseen.model, train_log, log, asked, among, console)
-            }
-        else:
-            others = compare_all(
-                unseen.model,
-                train_log,
-                log,
-                asked,
-                filter_seen=filter_seen,
-                among=among,
-                console=console,
-            )
-    metrics = evaluate(
-        unseen.model, log, asked, filter_seen=filter_seen, among=among, console=console
+        named = None if training is None else choice._replace(files=training)
+        learned = learned_log(asked, folder, named, unseen, read)
+    metrics = measure(
+        unseen.model,
+        asked,
+        console,
+        others=[other.model for other in others],
+        content=content,
+        learned=learned,
+        only_actions=against is Against.actions,
     )
-    if against is not None:
-        metrics["against"] = others
-    if others_with:
-        from model.together import table as joint_table
-        from model.together import together
-
-        metrics["together"] = together(
-            [unseen.model, *others_with], log, asked, filter_seen=filter_seen, among=among
-        )
-    if catalogue is not None:
-        from model.cold_items import cold_metrics
-        from model.cold_items import table as cold_table
-        from stream_app.catalogue import described
-
-        content = described(catalogue, saved.items)
-        metrics["new_items"] = cold_metrics(unseen.model, log, content, asked)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(metrics, indent=2) + "\n")
+        write_atomically(json_file, json.dumps(metrics, indent=2).encode() + b"\n")
     if report is not None:
         from model.report import write_report
 
-        write_report(report, unseen.model, metrics, [unseen.notice] if unseen.notice else [])
+        write_report(report, unseen.model, metrics, notices)
         console.print(f"report in {report}", highlight=False)
-    Console().print(table(metrics))
+    ranked, *rest = tables(metrics)
+    Console().print(ranked)
     console.print(learned_from(load(unseen.model).manifest), highlight=False)
-    heads = heads_table(metrics)
-    if heads.row_count:
-        Console().print(heads)
-    if "foretold" in metrics:
-        from model.foretelling import table as foretold_table
-
-        Console().print(foretold_table(metrics["foretold"]))
-    if others_with:
-        Console().print(joint_table(metrics["together"]))
-    if catalogue is not None and metrics["new_items"]["n"]:
-        Console().print(cold_table(metrics["new_items"]))
-    if against is not None:
-        if against is Against.all:
-            Console().print(against_table(others))
-        if others.get("held_out") is not None:
-            Console().print(held_out_table(convert(others["held_out"], HeldOut)))
-        if others["actions"] and metrics["action"]["n"]:
-            Console().print(action_table(others["actions"], saved.spec.actions))
+    for shown in rest:
+        Console().print(shown)

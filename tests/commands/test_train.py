@@ -125,9 +125,10 @@ def test_one_file_of_histories_is_measured_by_a_model_without_its_last_items(
 ) -> None:
     found = histories / "found.json"
     told = {}
-    for name in ("all", "cut"):
+    beside = ("--with", histories / "all", "--against", "actions")
+    for name, more in (("all", beside), ("cut", ())):
         done = run("evaluate", "--model", histories / name, "--test", histories / "all.txt",
-                   "--json", found)  # fmt: skip
+                   "--json", found, *more)  # fmt: skip
         assert done.exit_code == 0, done.output
         told[name] = done.output, json.loads(found.read_text())
     for _, metrics in told.values():
@@ -137,6 +138,11 @@ def test_one_file_of_histories_is_measured_by_a_model_without_its_last_items(
         assert metrics["recall@10"] > 0.6
     assert "without each user's last item" in " ".join(told["all"][0].split())
     assert "trained on" not in told["cut"][0]
+    # What is joined with it, and what is compared, has not seen the last items either.
+    metrics = told["all"][1]
+    assert metrics["together"]["logit average"]["recall@20"] == metrics["recall@20"]
+    rivals = metrics["against"]["actions"].values()
+    assert {row["n"] for row in rivals} == {metrics["action"]["n"]}
 
 
 def test_a_net_without_a_graph_is_not_served(histories: Path) -> None:

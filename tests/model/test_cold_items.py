@@ -39,6 +39,9 @@ def test_rivals_know_the_category_and_share_ranks_by_hand(model: Path) -> None:
     assert found["ranked"][BY_CATEGORY]["mrr@20"] == pytest.approx((1 / 2.5 + 1) / 2)
     assert found["ranked"][AFTER_CATEGORY]["mrr@20"] == pytest.approx((1 / 1.5 + 1) / 2)
     assert 0 < found["ranked"][MODEL]["mrr@20"] <= 1
+    log = log_of([[[(0, 2), (4, 2), (3, 2), (1, 2)]]], SPEC)
+    second = np.arange(log.events) == 2
+    assert cold_metrics(model, log, CONTENT, among=second)["n"] == 1
     console = Console(record=True, width=120)
     console.print(table(found))
     assert "2 next items among 3 never trained on" in console.export_text()
