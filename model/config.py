@@ -194,6 +194,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"leave_one_out holds out last items, held_out={self.held_out:g} newest sessions; "
                 "set one of the two"
             )
+        if self.leave_one_out and self.churn_days:
+            raise ConfigError(
+                f"churn_days={self.churn_days:g} asks who comes back, and leave_one_out hides each "
+                "user's last item, so that nobody seems to; hold out the newest sessions instead: "
+                "leave_one_out=false and held_out=0.1, or a folder that is prepared by time"
+            )
         if not 0 <= self.gbce_calibration <= 1:
             raise ConfigError(f"gbce_calibration must be in [0, 1], got {self.gbce_calibration}")
 

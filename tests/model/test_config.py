@@ -45,6 +45,7 @@ def test_settings_change_their_field_alone() -> None:
         (["input_dropout=-0.1"], "input_dropout must be in"),
         (["head_weight=-1"], "head_weight must be 0 or more"),
         (["max_length=1"], "max_length must be at least 2"),
+        (["leave_one_out=true", "churn_days=7"], "nobody seems to; hold out the newest sessions"),
     ],
 )
 def test_bad_settings_are_refused(pairs: list[str], message: str) -> None:
