@@ -159,10 +159,13 @@ class _Ranker:
 
 def _look_at_lists(answers: Answers, part: Longs, scores: Floats) -> None:
     """Count what stands in the top lists of the questions ``part`` [m] with scores [m, V], and
-    add up what they give each item."""
+    add up what they give each item. Items that were taken out of a ranking stand in no list."""
+    left = (scores > -np.inf).any(axis=1)  # [m]
+    part, scores = part[left], scores[left]
     count = min(LISTED, scores.shape[1])
     top = np.argpartition(scores, -count, axis=1)[:, -count:]  # [m, K]
-    answers.shown[:] += np.bincount(top.ravel(), minlength=len(answers.shown))
+    listed = top[np.take_along_axis(scores, top, axis=1) > -np.inf]
+    answers.shown[:] += np.bincount(listed, minlength=len(answers.shown))
     best = scores.max(axis=1)  # [m]
     shares = np.exp(scores - best[:, None])  # [m, V]
     mass = shares.sum(axis=1)  # [m]

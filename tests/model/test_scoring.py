@@ -14,7 +14,7 @@ from model.questions import PROTOCOLS, questions_of
 from model.ranking import MISS
 from model.scoring import answer, hidden_states
 from model.spec import ModelSpec
-from tests.model.logs import logs, spec_of
+from tests.model.logs import log_of, logs, spec_of
 
 BOTH = [spec_of(reset=True), spec_of(reset=False)]
 any_log = st.sampled_from(BOTH).flatmap(lambda spec: st.tuples(st.just(spec), logs(spec)))
@@ -91,3 +91,16 @@ def test_every_wanted_state_is_given_once(case: tuple[ModelSpec, EventLog], seed
         e for events, _ in hidden_states(GruNet(spec), log, spec, wanted) for e in events
     ]
     assert sorted(given_events) == wanted.tolist()
+
+
+@torch.no_grad()
+def test_items_that_a_user_has_had_stand_in_no_list() -> None:
+    spec = spec_of(items=3, reset=False)
+    # Two items are left after the first, one after the second, and then none.
+    log = log_of([[[(0, 2), (1, 2), (2, 2), (spec.item_count, 2)]]], spec)
+    questions = questions_of(log, spec, "session")
+    nothing = np.zeros(0, np.int64)
+    found = answer(GruNet(spec), log, spec, questions, nothing, filter_seen=True, with_lists=True)
+    assert found.shown.tolist() == [0, 1, 2]
+    assert found.expected.sum() == pytest.approx(2)
+    assert (found.best_share[:2] > 0).all()
