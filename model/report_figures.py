@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 INK, OTHER, FAINT = "#2b5c8a", "#d08a2e", "#bbbbbb"
@@ -15,13 +16,14 @@ Draw = Callable[[Any], None]
 
 
 def svg_of(draw: Draw, height: float = 3.2) -> str:
-    """The SVG of what ``draw`` puts onto a pair of axes."""
+    """The SVG of what ``draw`` puts onto a pair of axes: the same bytes for the same picture."""
     figure = Figure(figsize=(7, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes)
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    with rc_context({"svg.hashsalt": "clickahead"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
 
@@ -95,7 +97,7 @@ def confusion(found: Metrics, actions: Sequence[str]) -> Draw:
     def draw(axes: Any) -> None:
         counts = np.array(found["confusion"], np.float64)
         shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-        names = [actions[code] for code in found["classes"]]
+        names = [_plain(actions[code]) for code in found["classes"]]
         axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=30, ha="right")
         labels = [f"{n} ({int(c):,})" for n, c in zip(names, counts.sum(axis=1), strict=True)]
@@ -121,7 +123,7 @@ def volumes(rows: Sequence[Metrics], names: Sequence[str]) -> Draw:
         place = np.arange(len(kept))
         for shift, key, colour in ((-0.2, "predicted", OTHER), (0.2, "actual", INK)):
             axes.bar(place + shift, [rows[n][key] for n in kept], 0.4, color=colour, label=key)
-        axes.set_xticks(place, [names[n] for n in kept], rotation=30, ha="right")
+        axes.set_xticks(place, [_plain(names[n]) for n in kept], rotation=30, ha="right")
         axes.set_ylabel("events")
         axes.legend(frameon=False)
 
@@ -145,6 +147,11 @@ def item_volumes(rows: Sequence[Metrics]) -> Draw:
         axes.set_ylabel("actual clicks")
 
     return draw
+
+
+def _plain(name: str) -> str:
+    """A name as it is: between two dollars matplotlib would read a formula."""
+    return name.replace("$", r"\$")
 
 
 def gap_names(edges_ms: Sequence[int]) -> list[str]:

@@ -32,8 +32,8 @@ ROWS = [{"predicted": 2.0, "actual": 3}, {"predicted": 0.0, "actual": 0}]
         learning_curves(MEASURED),
         slice_bars({"head": SLICE, "cold": {"n": 0}}, "mrr@20"),
         calibration({"item": {"ece": 0.1, "curve": [{"confidence": 0.3, "accuracy": 0.4}]}}),
-        confusion(ACTION, ["_close", "other", "view"]),
-        volumes(ROWS, ["a", "b"]),
+        confusion(ACTION, ["_close", "other", "pay $\\frac$"]),
+        volumes(ROWS, ["$_$", "b"]),
         item_volumes(by_item(np.array([0.5, 3.0]), np.array([1, 1], np.int32))),
         item_volumes(by_item(np.zeros(2), np.zeros(0, np.int32))),
     ],
@@ -44,7 +44,7 @@ def test_a_picture_is_one_svg_without_links(draw) -> None:  # type: ignore[no-un
     assert len(re.findall(r"<path|<use", text)) > 5
     assert "<metadata" not in text
     assert not re.search(r'href="(?!#)', text)
-    assert svg_of(draw).count("<path") == text.count("<path")
+    assert svg_of(draw) == text
 
 
 def test_gaps_have_a_name_for_every_interval() -> None:
