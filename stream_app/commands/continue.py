@@ -63,9 +63,8 @@ def command(
     texts = parse_pairs(pairs or [])
     mine = {key: texts.pop(key) for key in ContinualConfig.__struct_fields__ if key in texts}
     config: ContinualConfig = with_settings(ContinualConfig(), mine)
-    if wrong := sorted(
-        texts.keys() & {"net", "layers", "heads", "horizon", "leave_one_out", "refit"}
-    ):
+    of_the_model = {"net", "layers", "heads", "horizon", "churn_days", "promotions"}
+    if wrong := sorted(texts.keys() & (of_the_model | {"leave_one_out", "refit"})):
         raise UserError(f"{wrong[0]} is not for continuing a model; leave it out of --set.")
     saved = load(model)
     if saved.manifest.net.tasks:

@@ -41,7 +41,7 @@ def command(
     from model.checkpoint import write_atomically
     from model.config import TrainConfig, parse_pairs, with_settings
     from model.presets import AUTO, preset_for
-    from model.rolling import rolling, table
+    from model.rolling import check_folds, rolling, table
     from stream_app.profile import profile
     from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
 
@@ -49,6 +49,11 @@ def command(
     known = sorted({*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__})
     if unknown := sorted(texts.keys() - known):
         raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(known)}.")
+    if wrong := sorted(texts.keys() & {"held_out", "leave_one_out", "refit"}):
+        raise UserError(
+            f"--set {wrong[0]} is not for a validation: --folds and --share say what is held out."
+        )
+    check_folds(folds, share)
     of_shape = {key: texts.pop(key) for key in ShapeConfig.__struct_fields__ if key in texts}
     core, console = settings_of(context).core_config(), Console(stderr=True)
     choice = FileChoice(files, preset, mapping or (), sort=True)

@@ -164,6 +164,9 @@ def test_days_are_learned_one_after_the_other(folder: Path) -> None:
         ),
         (["continue", "model", "day.jsonl.gz", "--out", "never", "--set", "ewc=-1"], "ewc"),
         (["continue", "model", "day.jsonl.gz", "--out", "never", "--set", "net=gru"], "net"),
+        (["continue", "model", "day.jsonl.gz", "--out", "never", "--set", "churn_days=9"], "churn"),
+        (["validate", "day.jsonl.gz", "--out", "never", "--set", "held_out=0.2"], "--share"),
+        (["validate", "day.jsonl.gz", "--out", "never", "--share", "0.5"], "leave nothing"),
     ],
 )
 def test_wrong_options_are_told(
