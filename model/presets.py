@@ -16,8 +16,11 @@ AUTO = "auto"
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         # Click sessions by the hundred thousand: what is learned in a few epochs holds for long,
-        # and a second training, to choose their number, would double the time.
-        "sessions": TrainConfig(epochs=9, input_dropout=0.25, hidden_dropout=0.25),
+        # and a second training, to choose their number, would double the time. Each of their next
+        # clicks will be asked for, not only one of each session.
+        "sessions": TrainConfig(
+            epochs=9, input_dropout=0.25, hidden_dropout=0.25, counted="events"
+        ),
         # Histories without repeats (purchases, ratings): each user's last item is held out, the
         # number of epochs is fixed, so that what is measured on it was never looked at before.
         "histories": TrainConfig(

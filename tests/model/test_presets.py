@@ -69,6 +69,11 @@ def test_actions_are_foretold_without_items_that_have_few_events() -> None:
     assert with_behaviour(recipe, silent, many) == recipe
 
 
+def test_what_is_asked_for_counts_every_click_of_a_session_but_one_purchase_of_a_user() -> None:
+    counted = {name: PRESETS[name].counted for name in ("sessions", "histories")}
+    assert counted == {"sessions": "events", "histories": "sequences"}
+
+
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="'yoochoose'; choose one of auto, sessions, histories"):
         preset_for("yoochoose", learnable_log(SPEC), SPEC)
