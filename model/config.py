@@ -1,8 +1,8 @@
 """How to train: one frozen object, validated once, and ``KEY=VALUE`` pairs that change it."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -19,6 +19,51 @@ class ConfigError(ValueError):
     """A training setting is unknown or out of range."""
 
     exit_code: ClassVar[int] = 2
+
+
+class Bounds(NamedTuple):
+    """Which values a setting may have, as a rule and in the words that follow "must be"."""
+
+    allow: Callable[[float], bool]
+    words: str
+
+
+def at_least(low: int) -> Bounds:
+    return Bounds(lambda value: value >= low, f"at least {low}")
+
+
+def between(low: float, high: float) -> Bounds:
+    return Bounds(lambda value: low <= value <= high, f"in [{low:g}, {high:g}]")
+
+
+POSITIVE = Bounds(lambda value: 0 < value < math.inf, "above 0 and finite")
+NOT_NEGATIVE = Bounds(lambda value: 0 <= value < math.inf, "0 or more and finite")
+SHARE = Bounds(lambda value: 0 <= value < 1, "in [0, 1)")
+TRUE_SHARE = Bounds(lambda value: 0 < value < 1, "in (0, 1)")
+
+
+def check_bounds(settings: msgspec.Struct, bounds: Mapping[Bounds, str]) -> None:
+    """Raise ConfigError for a setting that leaves its bounds; ``bounds`` has the names of those
+    that share some, with blanks between them."""
+    for bound, names in bounds.items():
+        for name in names.split():
+            value = getattr(settings, name)
+            if not bound.allow(value):
+                raise ConfigError(f"{name} must be {bound.words}, got {value}")
+
+
+_BOUNDS = {
+    at_least(0): "epochs pretrain_epochs patience snapshots behaviour_units seed",
+    at_least(1): "negatives layers heads horizon batch_sequences batch_events threads save_every",
+    at_least(2): "max_length",
+    POSITIVE: "learning_rate clip_norm contrastive_temperature view_share adversarial_size"
+    " pretrain_mask_share",
+    SHARE: "held_out input_dropout hidden_dropout block_dropout full_share label_smoothing"
+    " averaging mask_share substitute_share cold_share warmup_share weight_decay",
+    between(0, 1): "gbce_calibration",
+    NOT_NEGATIVE: "head_weight decoder_weight churn_days recency_halving contrastive_weight"
+    " adversarial_weight",
+}
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,61 +164,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     save_every: int = 500
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("negatives", 1),
-            ("layers", 1),
-            ("heads", 1),
-            ("horizon", 1),
-            ("epochs", 0),
-            ("pretrain_epochs", 0),
-            ("patience", 0),
-            ("snapshots", 0),
-            ("behaviour_units", 0),
-            ("batch_sequences", 1),
-            ("batch_events", 1),
-            ("max_length", 2),
-            ("seed", 0),
-            ("threads", 1),
-            ("save_every", 1),
-        ):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be at least {low}, got {getattr(self, name)}")
-        for name in (
-            "learning_rate",
-            "clip_norm",
-            "contrastive_temperature",
-            "view_share",
-            "adversarial_size",
-            "pretrain_mask_share",
-        ):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        for name in (
-            "held_out",
-            "input_dropout",
-            "hidden_dropout",
-            "block_dropout",
-            "full_share",
-            "label_smoothing",
-            "averaging",
-            "mask_share",
-            "substitute_share",
-            "cold_share",
-            "warmup_share",
-            "weight_decay",
-        ):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in (
-            "head_weight",
-            "decoder_weight",
-            "churn_days",
-            "recency_halving",
-            "contrastive_weight",
-            "adversarial_weight",
-        ):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be 0 or more and finite, got {getattr(self, name)}")
+        check_bounds(self, _BOUNDS)
+        self._check_epochs()
+        self._check_held_out()
+
+    def _check_epochs(self) -> None:
         if self.pretrain_epochs and self.net != "transformer":
             raise ConfigError(
                 f"pretrain_epochs={self.pretrain_epochs} is a Transformer's, the net is "
@@ -189,6 +184,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"snapshots={self.snapshots} are taken at equal distances: epochs={self.epochs} "
                 "must be a multiple of them, and where something is held out patience must be 0"
             )
+
+    def _check_held_out(self) -> None:
         if self.leave_one_out and self.held_out:
             raise ConfigError(
                 f"leave_one_out holds out last items, held_out={self.held_out:g} newest sessions; "
@@ -200,8 +197,6 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 "user's last item, so that nobody seems to; hold out the newest sessions instead: "
                 "leave_one_out=false and held_out=0.1, or a folder that is prepared by time"
             )
-        if not 0 <= self.gbce_calibration <= 1:
-            raise ConfigError(f"gbce_calibration must be in [0, 1], got {self.gbce_calibration}")
 
     @property
     def holds_out(self) -> bool:

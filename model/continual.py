@@ -17,7 +17,7 @@ from rich.table import Table
 from model.architectures import net_of
 from model.bound import publish
 from model.checkpoint import Checkpoint, load, write_atomically
-from model.config import ConfigError, TrainConfig
+from model.config import TRUE_SHARE, TrainConfig, between, check_bounds
 from model.data import data_hash
 from model.export import export
 from model.fisher import importance_of
@@ -57,11 +57,8 @@ class ContinualConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     held_out: float = 0.2
 
     def __post_init__(self) -> None:
-        for name, high in (("replay_share", 100.0), ("ewc", 1e9), ("ewc_decay", 1.0)):
-            if not 0 <= getattr(self, name) <= high:
-                raise ConfigError(f"{name} must be 0 to {high:g}, got {getattr(self, name)}")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out must be between 0 and 1, got {self.held_out}")
+        bounds = {between(0, 100): "replay_share", between(0, 1e9): "ewc"}
+        check_bounds(self, bounds | {between(0, 1): "ewc_decay", TRUE_SHARE: "held_out"})
 
 
 class Day(NamedTuple):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.config import ConfigError
+from model.config import POSITIVE, SHARE, TRUE_SHARE, at_least, check_bounds
 from model.content import Content
 from model.data import NONE, targets_of
 from model.log import EventLog, Longs
@@ -44,8 +44,9 @@ class TowerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.hidden_share < 1:
-            raise ConfigError(f"hidden_share must be in (0, 1), got {self.hidden_share}")
+        whole = "width batch_events competing most_events epochs patience"
+        bounds = {at_least(1): whole, at_least(0): "seed", POSITIVE: "learning_rate"}
+        check_bounds(self, bounds | {SHARE: "dropout weight_decay", TRUE_SHARE: "hidden_share"})
 
 
 class Tower(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 
 from model.architectures import build_net
 from model.checkpoint import Checkpoint
-from model.config import ConfigError
+from model.config import ConfigError, at_least, check_bounds
 from model.content import Content
 from model.data import NONE, next_index, stretch_of
 from model.guide import Guide
@@ -43,8 +43,7 @@ class TransferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     lora_rank: int = 0
 
     def __post_init__(self) -> None:
-        if self.lora_rank < 0:
-            raise ConfigError(f"lora_rank must be at least 0, got {self.lora_rank}")
+        check_bounds(self, {at_least(0): "lora_rank"})
         if self.lora_rank and self.freeze != "none":
             raise ConfigError(
                 f"lora_rank={self.lora_rank} freezes everything but its adapters and the heads' "
