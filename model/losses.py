@@ -49,23 +49,40 @@ class _CosineSoftmax(ForwardGradients):
             part = slice(begin, begin + rows)
             logits = asked[part] @ items.T  # [m, V]
             answer = targets[part, None]  # [m, 1]
-            given = logits.gather(1, answer).float() * (1 - smoothing)  # [m, 1]
-            if smoothing:
-                given += logits.mean(1, keepdim=True, dtype=torch.float32) * smoothing
             weight = None if weights is None else weights[part, None]  # [m, 1]
-            slope = torch.softmax(logits, 1)  # [m, V]
-            losses = log_mass(logits, slope) - given  # [m, 1]
-            slope.scatter_add_(1, answer, slope.new_full(answer.shape, smoothing - 1))
-            if smoothing:
-                slope.sub_(smoothing / len(table))
-            if weight is not None:
-                losses, slope = losses * weight, slope.mul_(weight)
-            total += losses.sum()
+            wanted = wanted_logits(logits, answer, smoothing)  # [m, 1]
+            loss, slope = loss_and_slope(logits, answer, wanted, weight, smoothing)
+            total += loss
             grad_queries[part] = slope @ items
             add_product(grad_table, slope, asked[part])
         along_cosines(grad_table, unit, norms)
         ctx.save_for_backward(grad_queries, grad_table)
         return total
+
+
+def wanted_logits(logits: Tensor, answer: Tensor, smoothing: float) -> Tensor:
+    """Of logits [M, V] their mean under the wanted shares: all of it at ``answer`` [M, 1], but for
+    ``smoothing``, which is spread over all. [M, 1]"""
+    given = logits.gather(1, answer).float() * (1 - smoothing)  # [M, 1]
+    if smoothing:
+        given += logits.mean(1, keepdim=True, dtype=torch.float32) * smoothing
+    return given
+
+
+def loss_and_slope(
+    logits: Tensor, answer: Tensor, wanted: Tensor, weight: Tensor | None, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """The sum over rows of log sum exp of logits [M, V] less ``wanted`` [M, 1], in nats, and its
+    slope along the logits [M, V], where ``wanted`` is what ``wanted_logits`` makes of them;
+    ``weight`` [M, 1] of the rows (None: 1)."""
+    slope = torch.softmax(logits, 1)  # [M, V]
+    losses = log_mass(logits, slope) - wanted  # [M, 1]
+    slope.scatter_add_(1, answer, slope.new_full(answer.shape, smoothing - 1))
+    if smoothing:
+        slope.sub_(smoothing / logits.shape[1])
+    if weight is not None:
+        losses, slope = losses * weight, slope.mul_(weight)
+    return losses.sum(), slope
 
 
 def rows_at_once(items: Tensor) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.checkpoint import NORM_FLOOR
-from model.losses import ForwardGradients, along_cosines, log_mass
+from model.losses import ForwardGradients, along_cosines, loss_and_slope, wanted_logits
 
 
 def draw_candidates(
@@ -51,22 +51,15 @@ class _SampledSoftmax(ForwardGradients):
         logits = queries @ unit.T  # [M, C]
         own = torch.searchsorted(candidates, targets)[:, None]  # [M, 1]
         raw = logits.gather(1, own)  # [M, 1]
-        given = raw * (1 - smoothing)
-        if smoothing:
-            given += logits.mean(1, keepdim=True) * smoothing
+        wanted = wanted_logits(logits, own, smoothing)  # [M, 1]
         logits.sub_(included[candidates].log()).scatter_(1, own, raw)
-        slope = torch.softmax(logits, 1)  # [M, C]
-        losses = log_mass(logits, slope) - given  # [M, 1]
-        slope.scatter_add_(1, own, slope.new_full(own.shape, smoothing - 1))
-        if smoothing:
-            slope.sub_(smoothing / len(candidates))
-        if weights is not None:
-            losses, slope = losses * weights[:, None], slope.mul_(weights[:, None])
+        weight = None if weights is None else weights[:, None]  # [M, 1]
+        loss, slope = loss_and_slope(logits, own, wanted, weight, smoothing)
         grad_unit = slope.T @ queries  # [C, H]
         along_cosines(grad_unit, unit, norms)
         grad_table = torch.zeros_like(table).index_copy_(0, candidates, grad_unit)  # [V, H]
         ctx.save_for_backward(slope @ unit, grad_table)
-        return losses.sum()
+        return loss
 
 
 def sampled_softmax_loss(
