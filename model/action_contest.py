@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rich.table import Table
 from sklearn.metrics import f1_score
 
-from model.action_rivals import boosted_logits, markov_logits
+from model.action_rivals import Rivals
 from model.data import NONE, targets_of
 from model.head_metrics import action_metrics
 from model.log import EventLog, Longs
@@ -30,28 +30,28 @@ Mask = npt.NDArray[np.bool_]
 
 
 def action_voices(
-    net: SequenceNet, train: EventLog, log: EventLog, spec: ModelSpec, after: Longs
+    net: SequenceNet, rivals: Rivals, log: EventLog, spec: ModelSpec, after: Longs
 ) -> dict[str, Floats]:
     """Log-probabilities [P, A] of the next action after the events ``after`` [P] of ``log``, by
-    contestant; all but the net are fitted to ``train``."""
+    contestant."""
     nothing = part_of(questions_of(log, spec, "session"), slice(0, 0))
     found = {
         NET: _log_shares(answer(net, log, spec, nothing, after).action_logits),
-        MARKOV: _log_shares(markov_logits(train, log, spec)[after]),
-        TREES: _log_shares(boosted_logits(train, log, spec, after)),
+        MARKOV: _log_shares(rivals.markov_logits(log)[after]),
+        TREES: _log_shares(rivals.boosted_logits(log, after)),
     }
     found[TOGETHER] = np.logaddexp(found[NET], found[TREES]) - np.float32(np.log(2))
     return found
 
 
 def fit_leans(
-    net: SequenceNet, early: EventLog, log: EventLog, late: Mask, spec: ModelSpec
+    net: SequenceNet, rivals: Rivals, log: EventLog, late: Mask, spec: ModelSpec
 ) -> dict[str, float]:
     """The lean of each contestant with the best macro F1 on the events ``late`` [N] of ``log``,
-    the least of equals; ``net`` and ``early`` have not seen these."""
+    the least of equals; ``net`` and ``rivals`` have not seen these."""
     after = np.flatnonzero(late)
-    target, rates = targets_of(log, spec).action[after], log_rates(early, spec)
-    voices = action_voices(net, early, log, spec, after)
+    target, rates = targets_of(log, spec).action[after], log_rates(rivals.train, spec)
+    voices = action_voices(net, rivals, log, spec, after)
     return {name: best_lean(voice, target, rates) for name, voice in voices.items()}
 
 
@@ -75,7 +75,7 @@ def macro_f1(voice: Floats, target: Ints, rates: Floats, lean: float) -> float:
 
 def contest(
     net: SequenceNet,
-    train: EventLog,
+    rivals: Rivals,
     log: EventLog,
     spec: ModelSpec,
     leans: Mapping[str, float],
@@ -84,9 +84,9 @@ def contest(
     """What ``action_metrics`` says of each contestant, with ``lean`` and ``leaning_f1``, the macro
     F1 of its leaning answers. ``among`` [N] are the events of ``log`` to ask after."""
     after = np.arange(log.events) if among is None else np.flatnonzero(among)
-    target, rates = targets_of(log, spec).action[after], log_rates(train, spec)
+    target, rates = targets_of(log, spec).action[after], log_rates(rivals.train, spec)
     result = {}
-    for name, voice in action_voices(net, train, log, spec, after).items():
+    for name, voice in action_voices(net, rivals, log, spec, after).items():
         metrics = action_metrics(voice, target)
         if metrics["n"]:
             metrics["lean"] = leans.get(name, 0.0)

@@ -4,10 +4,12 @@ Both are fitted to the training log, and asked for the next action after each ev
 included; the trees see the last actions, their times and counts, and the stream's own features.
 """
 
+from functools import cached_property
 from typing import Any
 
 import lightgbm
 import numpy as np
+import numpy.typing as npt
 
 from model.data import NONE, stretch_of, targets_of
 from model.log import EventLog, Longs
@@ -31,47 +33,64 @@ _PARAMETERS: dict[str, Any] = {
 }
 
 
-def markov_logits(train: EventLog, log: EventLog, spec: ModelSpec) -> Floats:
-    """Logits [N, A] of the next action, given the last two of the session."""
-    actions = len(spec.actions)
-    target = targets_of(train, spec).action
-    known = target != NONE
-    one, two = _last_actions(train, 1)[:, 0], _last_actions(train, 2)[:, 1]
-    pair = (two + 1) * actions + one  # "no earlier action" is row 0
-    counts = np.zeros(((actions + 1) * actions, actions))
-    np.add.at(counts, (pair[known], target[known]), 1)
-    single = np.full((actions, actions), 0.1)
-    np.add.at(single, (one[known], target[known]), 1)
-    single /= single.sum(axis=1, keepdims=True)
-    counts += _BORROWED * np.tile(single, (actions + 1, 1))
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    asked = (_last_actions(log, 2)[:, 1] + 1) * actions + log.action
-    logits: Floats = np.log(shares[asked]).astype(np.float32)
-    return logits
+class Rivals:
+    """Both rivals of one training log; each is fitted when it is first asked, and once."""
 
+    def __init__(self, train: EventLog, spec: ModelSpec) -> None:
+        self.train, self.spec = train, spec
 
-def boosted_logits(
-    train: EventLog, log: EventLog, spec: ModelSpec, after: Longs | None = None
-) -> Floats:
-    """Logits [P, A] of the next action after the events ``after`` [P] (None: all), by
-    gradient-boosted trees on a window of the session."""
-    after = np.arange(log.events) if after is None else after
-    target = targets_of(train, spec).action
-    known = target != NONE
-    classes = np.unique(target[known])
-    logits = np.full((len(after), len(spec.actions)), -20.0, np.float32)
-    if len(classes) < 2 or len(after) == 0:
-        logits[:, classes] = 0
+    def markov_logits(self, log: EventLog) -> Floats:
+        """Logits [N, A] of the next action, given the last two of the session."""
+        asked = (_last_actions(log, 2)[:, 1] + 1) * len(self.spec.actions) + log.action
+        logits: Floats = np.log(self._follows[asked]).astype(np.float32)
         return logits
-    told = lightgbm.Dataset(
-        window_features(train, spec)[known],
-        np.searchsorted(classes, target[known]),
-        categorical_feature=list(range(_WINDOW)),
-    )
-    trees = lightgbm.train(_PARAMETERS | {"num_class": len(classes)}, told, _ROUNDS)
-    shares = np.asarray(trees.predict(window_features(log, spec)[after], num_threads=1))
-    logits[:, classes] = np.log(np.maximum(shares, 1e-9))
-    return logits
+
+    def boosted_logits(self, log: EventLog, after: Longs | None = None) -> Floats:
+        """Logits [P, A] of the next action after the events ``after`` [P] (None: all), by
+        gradient-boosted trees on a window of the session."""
+        after = np.arange(log.events) if after is None else after
+        logits = np.full((len(after), len(self.spec.actions)), -20.0, np.float32)
+        if len(self._classes) < 2 or len(after) == 0:
+            logits[:, self._classes] = 0
+            return logits
+        seen = window_features(log, self.spec)[after]
+        shares = np.asarray(self._trees.predict(seen, num_threads=1))
+        logits[:, self._classes] = np.log(np.maximum(shares, 1e-9))
+        return logits
+
+    @cached_property
+    def _target(self) -> Ints:
+        return targets_of(self.train, self.spec).action
+
+    @cached_property
+    def _follows(self) -> npt.NDArray[np.float64]:
+        """Shares of the next action after each pair, [(A + 1) * A, A]: row
+        (earlier + 1) * A + last; "no earlier action" is 0."""
+        actions, known = len(self.spec.actions), self._target != NONE
+        one, two = _last_actions(self.train, 2).T
+        pair = (two + 1) * actions + one
+        counts = np.zeros(((actions + 1) * actions, actions))
+        np.add.at(counts, (pair[known], self._target[known]), 1)
+        single = np.full((actions, actions), 0.1)
+        np.add.at(single, (one[known], self._target[known]), 1)
+        single /= single.sum(axis=1, keepdims=True)
+        counts += _BORROWED * np.tile(single, (actions + 1, 1))
+        shares: npt.NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+        return shares
+
+    @cached_property
+    def _classes(self) -> Ints:
+        return np.unique(self._target[self._target != NONE])
+
+    @cached_property
+    def _trees(self) -> lightgbm.Booster:
+        known = self._target != NONE
+        told = lightgbm.Dataset(
+            window_features(self.train, self.spec)[known],
+            np.searchsorted(self._classes, self._target[known]),
+            categorical_feature=list(range(_WINDOW)),
+        )
+        return lightgbm.train(_PARAMETERS | {"num_class": len(self._classes)}, told, _ROUNDS)
 
 
 def window_features(log: EventLog, spec: ModelSpec) -> Floats:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from model import blend, checkpoint
 from model.action_contest import NET, contest
+from model.action_rivals import Rivals
 from model.architectures import net_of
 from model.blend import Blend, BlendConfig, examples_of, fit_blend, judge, judged_as
 from model.candidates import Member, fame, member_scores
@@ -72,8 +73,10 @@ def compare_all(
     learned, prepared = train_log, None
     if settings.is_probe:
         learned, _ = held_back(train_log, saved.spec, settings)
+    rivals = Rivals(learned, saved.spec)
     if not _asks_held_out(saved, test_log):
-        prepared = prepare(directory, train_log, console=console)
+        known = rivals if settings.is_probe else None
+        prepared = prepare(directory, train_log, rivals=known, console=console)
     return compare(
         directory,
         learned,
@@ -82,6 +85,7 @@ def compare_all(
         protocol,
         filter_seen=filter_seen,
         among=among,
+        rivals=rivals,
         console=console,
     )
 
@@ -101,15 +105,15 @@ def compare_actions(
     checked_hash(train_log, saved)
     probe, settings = probe_of(directory, train_log, saved, console)
     early, exam = held_back(train_log, spec, settings)
-    leans = (
-        {} if _asks_held_out(saved, test_log) else probe_leans(probe, early, exam, spec, settings)
-    )
-    is_own = msgspec.convert(saved.manifest.config, TrainConfig).is_probe
-    learned = early if is_own else train_log
+    rivals, leans = Rivals(early, spec), dict[str, float]()
+    if not _asks_held_out(saved, test_log):
+        leans = probe_leans(probe, rivals, exam, spec, settings)
+    if not msgspec.convert(saved.manifest.config, TrainConfig).is_probe:
+        rivals = Rivals(train_log, spec)
     questions = questions_of(test_log, spec, protocol, among)
     asked = np.zeros(test_log.events, bool)
     asked[heads_asked(test_log, questions, protocol, among)] = True
-    return contest(net_of(saved), learned, test_log, spec, leans, asked)
+    return contest(net_of(saved), rivals, test_log, spec, leans, asked)
 
 
 def _asks_held_out(saved: checkpoint.Checkpoint, test_log: EventLog) -> bool:
@@ -124,9 +128,11 @@ def prepare(
     train_log: EventLog,
     *,
     config: BlendConfig | None = None,
+    rivals: Rivals | None = None,
     console: Console | None = None,
 ) -> Prepared:
-    """Fit the blend of the model in ``directory``, or take the one that lies there.
+    """Fit the blend of the model in ``directory``, or take the one that lies there. ``rivals`` for
+    the next action may be given where the model itself has not seen what is held out.
 
     Where training held nothing out, the same net is trained once more without the newest tenth of
     the sessions; that run can be killed and taken up. Raises EvaluationError when ``train_log`` is
@@ -163,7 +169,8 @@ def prepare(
     session = stretch_of(train_log.session_start, train_log.events)[newer]
     beside = held_out(judged, judged_as("both"), session)
     tell("the next action's rivals")
-    leans = probe_leans(probe, early, exam, saved.spec, probe_config)
+    rivals = Rivals(early, saved.spec) if rivals is None else rivals
+    leans = probe_leans(probe, rivals, exam, saved.spec, probe_config)
     prepared = Prepared(tuned, fitted, hashed, saved.manifest.fingerprint, beside, leans)
     checkpoint.write_atomically(path, msgspec.json.encode(prepared))
     return prepared
@@ -186,6 +193,7 @@ def compare(
     *,
     filter_seen: bool = False,
     among: npt.NDArray[np.bool_] | None = None,
+    rivals: Rivals | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Metrics of all members, of their ensembles and of the blend on ``test_log``.
@@ -206,6 +214,7 @@ def compare(
     ranks = _all_ranks(members, prepared, train_log, test_log, spec, questions, filter_seen, tell)
     session = stretch_of(test_log.session_start, test_log.events)[questions.event]
     leans = {} if prepared is None else prepared.leans
+    rivals = Rivals(train_log, spec) if rivals is None else rivals
     return {
         "n": len(questions.event),
         "protocol": protocol,
@@ -221,7 +230,7 @@ def compare(
         "blend": None if prepared is None else prepared.fitted.method,
         "neighbours": msgspec.to_builtins(neighbours),
         "published": published(saved, questions),
-        "actions": contest(net_of(saved), train_log, test_log, spec, leans, among)
+        "actions": contest(net_of(saved), rivals, test_log, spec, leans, among)
         if protocol == "session"
         else {},
     }

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from model import checkpoint
 from model.action_contest import fit_leans
+from model.action_rivals import Rivals
 from model.architectures import net_of
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
@@ -52,15 +53,16 @@ def probe_of(
 
 
 def probe_leans(
-    probe: NetRecommender, early: EventLog, exam: Exam, spec: ModelSpec, settings: TrainConfig
+    probe: NetRecommender, rivals: Rivals, exam: Exam, spec: ModelSpec, settings: TrainConfig
 ) -> dict[str, float]:
-    """Leans from what the settings hold out of a training log: ``exam``, the rest is ``early``."""
+    """Leans from ``exam``, what the settings hold out of a training log; ``rivals`` have learned
+    the rest."""
     asked = np.zeros(exam.log.events, bool)
     if settings.leave_one_out:
         asked[heads_asked(exam.log, exam.questions, "leave-one-out")] = True
     else:
         asked |= hold_out(exam.log, settings.held_out).late
-    return fit_leans(probe.net, early, exam.log, asked, spec)
+    return fit_leans(probe.net, rivals, exam.log, asked, spec)
 
 
 def checked_hash(train_log: EventLog, saved: Checkpoint) -> str:

@@ -17,6 +17,7 @@ from model.action_contest import (
     log_rates,
     macro_f1,
 )
+from model.action_rivals import Rivals
 from model.data import NONE, targets_of
 from model.holdout import hold_out
 from model.nets import GruNet
@@ -25,19 +26,20 @@ from tests.model.logs import learnable_log, spec_of
 SPEC = spec_of(items=12)
 LOG = learnable_log(SPEC, users=60)
 TEST = learnable_log(SPEC, users=10, seed=1)
+RIVALS = Rivals(LOG, SPEC)
 GRU = GruNet(SPEC, torch.Generator().manual_seed(1))
 
 
 def test_contestants_answer_the_same_questions() -> None:
     among = np.arange(TEST.events) % 3 == 0
     after = np.flatnonzero(among)
-    voices = action_voices(GRU, LOG, TEST, SPEC, after)
+    voices = action_voices(GRU, RIVALS, TEST, SPEC, after)
     for voice in voices.values():
         assert voice.shape == (len(after), len(SPEC.actions))
         np.testing.assert_allclose(np.exp(voice).sum(axis=1), 1, atol=1e-5)
     mean = (np.exp(voices[NET]) + np.exp(voices[TREES])) / 2
     np.testing.assert_allclose(np.exp(voices[TOGETHER]), mean, atol=1e-6)
-    found = contest(GRU, LOG, TEST, SPEC, {TREES: 0.3}, among)
+    found = contest(GRU, RIVALS, TEST, SPEC, {TREES: 0.3}, among)
     assert list(found) == [NET, MARKOV, TREES, TOGETHER]
     assert {row["n"] for row in found.values()} == {len(after)}
     assert [row["lean"] for row in found.values()] == [0, 0, 0.3, 0]
@@ -47,10 +49,11 @@ def test_contestants_answer_the_same_questions() -> None:
 
 def test_leans_are_those_of_the_held_out_part() -> None:
     held = hold_out(LOG, 0.3)
-    leans = fit_leans(GRU, held.early, LOG, held.late, SPEC)
+    rivals = Rivals(held.early, SPEC)
+    leans = fit_leans(GRU, rivals, LOG, held.late, SPEC)
     after = np.flatnonzero(held.late)
     rates = log_rates(held.early, SPEC)
-    voices = action_voices(GRU, held.early, LOG, SPEC, after)
+    voices = action_voices(GRU, rivals, LOG, SPEC, after)
     target = targets_of(LOG, SPEC).action[after]
     assert leans == {name: best_lean(voice, target, rates) for name, voice in voices.items()}
     assert len(leans) == 4

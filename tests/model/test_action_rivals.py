@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.action_rivals import boosted_logits, markov_logits, window_features
+from model.action_rivals import Rivals, window_features
 from model.data import NONE, targets_of
 from model.head_metrics import action_metrics
 from model.holdout import with_events
@@ -31,8 +31,8 @@ def test_two_actions_are_enough() -> None:
     target = targets_of(test, SPEC).action
     second = np.arange(len(target)) % 12 != 0
     inside = np.where(second, target, NONE).astype(np.int32)
-    for rival in (markov_logits, boosted_logits):
-        logits = rival(train, test, SPEC)
+    rivals = Rivals(train, SPEC)
+    for logits in (rivals.markov_logits(test), rivals.boosted_logits(test)):
         assert logits.shape == (test.events, len(SPEC.actions))
         assert action_metrics(logits, inside)["accuracy"] > 0.85
 
@@ -47,4 +47,4 @@ def test_features_look_at_the_past_alone(log: EventLog, data: st.DataObject) -> 
 
 def test_one_action_is_foretold_for_certain() -> None:
     log = log_of([[[(0, 2), (1, 2), (2, 2)]]], SPEC, closed=[False])
-    assert (boosted_logits(log, log, SPEC).argmax(axis=1) == 2).all()
+    assert (Rivals(log, SPEC).boosted_logits(log).argmax(axis=1) == 2).all()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from model import checkpoint
+from model.action_rivals import Rivals
 from model.config import TrainConfig
 from model.evaluate import EvaluationError
 from model.probe import HELD_OUT, checked_hash, probe_leans, probe_of
@@ -60,7 +61,8 @@ def test_leans_are_learned_from_what_is_held_out_alone(
     saved = trained(tmp_path, patience=0, refit=False, **settings)
     probe, own = probe_of(tmp_path, LOG, saved, None)
     early, exam = held_back(LOG, SPEC, own)
-    leans = probe_leans(probe, early, exam, SPEC, own)
+    rivals = Rivals(early, SPEC)
+    leans = probe_leans(probe, rivals, exam, SPEC, own)
     assert leans
     # Actions that nobody is asked after there may be any.
     asked = np.zeros(LOG.events, bool)
@@ -69,7 +71,7 @@ def test_leans_are_learned_from_what_is_held_out_alone(
     late = np.isin(session, session[asked])
     other = msgspec.structs.replace(LOG, action=np.where(late, LOG.action, 2).astype(np.int32))
     changed = msgspec.structs.replace(exam, log=other)
-    assert probe_leans(probe, early, changed, SPEC, own) == leans
+    assert probe_leans(probe, rivals, changed, SPEC, own) == leans
 
 
 def test_other_training_files_are_refused(tmp_path: Path) -> None:

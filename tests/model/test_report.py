@@ -61,11 +61,12 @@ def test_rivals_and_published_results_stand_below_the_model(folder: Path) -> Non
     assert "<td>0.6540</td>" in found
     assert "<td>-0.0200</td>" in found
     assert "<td>trees</td>" in found
+    assert "<h2>Next action" in found
 
 
 def test_a_log_of_one_action_has_no_table_of_actions(tmp_path: Path) -> None:
     spec = spec_of(items=20, width=8, actions=("_close", "other", "view"))
     train(learnable_log(spec, users=20), spec, ITEMS, TrainConfig(epochs=1), tmp_path)
     found = report(tmp_path, evaluate(tmp_path, learnable_log(spec, users=9), "leave-one-out"))
-    assert "Purchase" not in found
+    assert "<h2>Next action" not in found
     assert "nothing of it was held out" in found
