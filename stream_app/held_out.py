@@ -57,6 +57,11 @@ def parted(
         other = choice._replace(files=test)
         asked = build_log(read_shown(other, console, "reading the test files"), spec, items, core)
         exam = Exam(asked, questions_of(asked, spec, protocol), histories)
+        if len(exam.questions.event) == 0:
+            raise UserError(
+                f"{asked.events:,} events in {asked.sessions:,} sessions of the files given with"
+                " --test hold no next item to measure on; give a longer log."
+            )
         return Parted(log, log, exam, lambda: read_shown(other, console, "calibrating"), 0)
     held = hold_out_last(log, spec) if histories else hold_out(log, share)
     exam = Exam(log, questions_of(log, spec, protocol, held.late), histories)

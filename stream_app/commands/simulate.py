@@ -102,7 +102,10 @@ def command(
         dirt=dirt,
     )
     if catalogue is not None:
-        write_items(items_of(config, Random(seed)), catalogue)  # noqa: S311 (a simulation)
+        try:
+            write_items(items_of(config, Random(seed)), catalogue)  # noqa: S311 (a simulation)
+        except OSError as error:
+            raise UserError(f"{catalogue} cannot be written: {error.strerror}.") from None
     stream = simulate(config, Random(seed))  # noqa: S311 (a simulation)
     if hours is not None:
         end_ms = config.start_ms + int(hours * 3_600_000)

@@ -66,6 +66,7 @@ def test_hours_and_start_are_of_event_time(tmp_path: Path) -> None:
         (["--out", "a", "--attacks", "flood"], "no attack 'flood'; there are crawler"),
         (["--out", "a", "--rate", "1000"], "take more users"),
         (["--out", "none/a"], "cannot be written: No such file or directory"),
+        (["--out", "a", "--catalogue", "none/a"], "cannot be written: No such file or directory"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
