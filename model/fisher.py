@@ -27,6 +27,7 @@ def importance_of(
         net=config.net,
         layers=config.layers,
         heads=config.heads,
+        horizon=config.horizon,
         max_length=config.max_length,
         seed=config.seed,
         batch_sequences=_SEQUENCES,
