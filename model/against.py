@@ -5,7 +5,7 @@ weights to the newest part of it, by members that have not seen that part. The t
 once, at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from model.action_contest import NET, contest
 from model.action_rivals import Rivals
 from model.architectures import net_of
 from model.blend import Blend, BlendConfig, examples_of, fit_blend, judge, judged_as
-from model.candidates import Member, fame, member_scores
+from model.candidates import Member, fame
 from model.config import TrainConfig
 from model.data import data_hash, stretch_of
-from model.ensembles import average, fused
+from model.ensembles import average, fused, joint_ranks
 from model.evaluate import published
 from model.lead import HeldOut, held_out, lead
 from model.log import EventLog, Longs
@@ -31,9 +31,8 @@ from model.neighbours import NeighbourConfig
 from model.probe import checked_hash, probe_leans, probe_of
 from model.questions import Protocol, Questions, heads_asked, part_of, questions_of
 from model.ranking import metrics_of
-from model.recommender import parts_of, ranks_in, user_firsts, without_seen
 from model.scoring import NetRecommender
-from model.spec import ModelSpec
+from model.spec import Floats, ModelSpec
 from model.train import held_back
 
 BLEND, AVERAGE, FUSION = "blend", "logit average", "rank fusion"
@@ -246,24 +245,26 @@ def _all_ranks(
     filter_seen: bool,
     tell: Any,
 ) -> dict[str, Longs]:
-    """Ranks [M] by name; every member is asked once."""
+    """Ranks [M] by name, of the members and of their ensembles."""
     blended = [member for member in members if member.name in BLENDED]
     learned = (
         None if prepared is None else Blend(blended, prepared.fitted, fame(train_log, spec), spec)
     )
-    parts: dict[str, list[Longs]] = {}
-    first = user_firsts(log)
-    for place, part in parts_of(questions, spec):
-        tell(f"{place.start:,} of {len(questions.event):,} questions")
-        said = dict(zip((m.name for m in members), member_scores(members, log, part), strict=True))
+
+    def join(said: Mapping[str, Floats], part: Questions) -> dict[str, Floats]:
         heard = [said[member.name] for member in blended]
-        said[AVERAGE], said[FUSION] = average(heard), fused(heard)
-        if learned is not None:
-            said[BLEND] = learned.blended(heard, log, part)
-        for name, scores in said.items():
-            left = without_seen(scores, log, spec, part, first) if filter_seen else scores
-            parts.setdefault(name, []).append(ranks_in(left, part.target))
-    return {name: np.concatenate(found) for name, found in parts.items()}
+        joint = {AVERAGE: average(heard), FUSION: fused(heard)}
+        return joint if learned is None else joint | {BLEND: learned.blended(heard, log, part)}
+
+    return joint_ranks(
+        members,
+        join,
+        log,
+        spec,
+        questions,
+        filter_seen=filter_seen,
+        on_progress=lambda done: tell(f"{done:,} of {len(questions.event):,} questions"),
+    )
 
 
 def _teller(console: Console | None) -> Any:

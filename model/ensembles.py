@@ -1,45 +1,51 @@
 """Ensembles without anything to learn: averages of log-probabilities, and fused ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from model.candidates import Member, member_scores
-from model.log import EventLog
+from model.log import EventLog, Longs
 from model.questions import Questions
-from model.spec import Floats
+from model.recommender import parts_of, ranks_in, user_firsts, without_seen
+from model.spec import Floats, ModelSpec
 
 # Cormack, Clarke & Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
 # learning methods", SIGIR 2009, find 60 to be good and not critical.
 _FUSION = 60.0
 _LISTED = 100
 
-
-class LogitAverage:
-    """The mean of the members' log-shares: of several nets, or of one net's snapshots (Huang et
-    al., "Snapshot ensembles", ICLR 2017)."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
-
-    def scores(self, log: EventLog, questions: Questions) -> Floats:
-        """What ``Recommender.scores`` promises."""
-        return average(member_scores(self.members, log, questions))
+Join = Callable[[Mapping[str, Floats], Questions], Mapping[str, Floats]]
+"""Scores [m, V] by name of what is made of the members' log-shares [m, V] of some questions."""
 
 
-class RankFusion:
-    """Reciprocal-rank fusion of the members."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
-
-    def scores(self, log: EventLog, questions: Questions) -> Floats:
-        """What ``Recommender.scores`` promises."""
-        return fused(member_scores(self.members, log, questions))
+def joint_ranks(
+    members: Sequence[Member],
+    join: Join,
+    log: EventLog,
+    spec: ModelSpec,
+    questions: Questions,
+    *,
+    filter_seen: bool = False,
+    on_progress: Callable[[int], None] = lambda questions: None,
+) -> dict[str, Longs]:
+    """Ranks [M] of the targets by name, of the members and of what ``join`` makes of their scores.
+    Each member is asked once; ``on_progress`` is told how many questions are done before each
+    part of them."""
+    first, ranks = user_firsts(log), dict[str, list[Longs]]()
+    for place, part in parts_of(questions, spec):
+        on_progress(place.start)
+        names = [member.name for member in members]
+        said = dict(zip(names, member_scores(members, log, part), strict=True))
+        for name, scores in {**said, **join(said, part)}.items():
+            left = without_seen(scores, log, spec, part, first) if filter_seen else scores
+            ranks.setdefault(name, []).append(ranks_in(left, part.target))
+    return {name: np.concatenate(found) for name, found in ranks.items()}
 
 
 def average(scores: Sequence[Floats]) -> Floats:
-    """The mean of several scores [M, V]."""
+    """The mean of several scores [M, V]: of several nets, or of one net's snapshots (Huang et al.,
+    "Snapshot ensembles", ICLR 2017)."""
     total: Floats = np.mean(scores, axis=0, dtype=np.float32)
     return total
 

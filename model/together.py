@@ -1,6 +1,6 @@
 """Several models of the same items as one: their log-probabilities averaged, their ranks fused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,12 +12,12 @@ from model import checkpoint
 from model.architectures import net_of
 from model.candidates import Member
 from model.checkpoint import Checkpoint
-from model.ensembles import LogitAverage, RankFusion
+from model.ensembles import average, fused, joint_ranks
 from model.log import EventLog
-from model.questions import Protocol, questions_of
+from model.questions import Protocol, Questions, questions_of
 from model.ranking import metrics_of
-from model.recommender import Recommender, ranks_of
 from model.scoring import NetRecommender
+from model.spec import Floats
 
 AVERAGE, FUSION = "logit average", "rank fusion"
 
@@ -50,15 +50,13 @@ def together(
         for folder, one in zip(folders, saved, strict=True)
     }
     members = [Member(name, voice, "logits") for name, voice in voices.items()]
-    joint: dict[str, Recommender] = {
-        **voices,
-        AVERAGE: LogitAverage(members),
-        FUSION: RankFusion(members),
-    }
-    return {
-        name: metrics_of(ranks_of(voice, log, spec, questions, filter_seen=filter_seen))
-        for name, voice in joint.items()
-    }
+
+    def join(said: Mapping[str, Floats], part: Questions) -> dict[str, Floats]:
+        scores = [*said.values()]
+        return {AVERAGE: average(scores), FUSION: fused(scores)}
+
+    ranks = joint_ranks(members, join, log, spec, questions, filter_seen=filter_seen)
+    return {name: metrics_of(found) for name, found in ranks.items()}
 
 
 def _check(folder: Path, first: Checkpoint, other: Checkpoint) -> None:

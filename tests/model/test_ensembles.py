@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from model.candidates import Member
-from model.ensembles import LogitAverage, RankFusion, average, fused
+from model.ensembles import average, fused, joint_ranks
 from model.popularity import Popularity
 from model.questions import questions_of
+from model.recommender import ranks_of
 from model.rules import Rules
 from tests.model.logs import learnable_log, spec_of
 
@@ -26,13 +27,26 @@ def test_averages_are_means() -> None:
     assert average([np.array([[1.0, 3.0]]), np.array([[3.0, 5.0]])]).tolist() == [[2.0, 4.0]]
 
 
-@pytest.mark.parametrize("ensemble", [LogitAverage, RankFusion])
-def test_an_ensemble_of_one_ranks_as_that_one(ensemble: type) -> None:
+@pytest.mark.parametrize("filter_seen", [False, True])
+def test_an_ensemble_of_one_ranks_as_that_one(
+    filter_seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.recommender.SCORES", 40)  # several parts
     questions = questions_of(LOG, SPEC, "session")
-    rules = Rules(LOG, SPEC)
-    alone = rules.scores(LOG, questions)
-    found = ensemble([Member("rules", rules)]).scores(LOG, questions)
-    order = np.argsort(-alone, axis=1, kind="stable")
-    assert (np.diff(np.take_along_axis(found, order, axis=1), axis=1) <= 0).all()
-    both = ensemble([Member("rules", rules), Member("popular", Popularity(LOG, SPEC))])
-    assert both.scores(LOG, questions).shape == alone.shape
+    members = [Member("rules", Rules(LOG, SPEC)), Member("popular", Popularity(LOG, SPEC))]
+    done: list[int] = []
+    found = joint_ranks(
+        members,
+        lambda said, part: {"alone": average([said["rules"]]), "both": fused([*said.values()])},
+        LOG,
+        SPEC,
+        questions,
+        filter_seen=filter_seen,
+        on_progress=done.append,
+    )
+    assert len(done) > 3
+    assert list(found) == ["rules", "popular", "alone", "both"]
+    alone = ranks_of(members[0].recommender, LOG, SPEC, questions, filter_seen=filter_seen)
+    np.testing.assert_array_equal(found["rules"], alone)
+    np.testing.assert_array_equal(found["alone"], alone)
+    assert len(found["both"]) == len(questions.event)
