@@ -95,6 +95,15 @@ def contest(
     return result
 
 
+_HEADINGS = (
+    ("accuracy", "accuracy"),
+    ("macro_f1", "macro F1"),
+    ("leaning_f1", "leaning F1"),
+    ("macro_auc", "macro AUC"),
+    ("ece", "ECE"),
+)
+
+
 def action_table(contestants: dict[str, Any], actions: Sequence[str]) -> Table:
     """The next action by each of the ``contestants`` (``contest``'s answer), one against the rest
     for each action; codes index ``actions``."""
@@ -105,15 +114,14 @@ def action_table(contestants: dict[str, Any], actions: Sequence[str]) -> Table:
         "was held out",
     )
     shown.add_column("")
-    codes = sorted(first.get("auc", {}), key=int)
-    keys = ("accuracy", "macro_f1", "leaning_f1", "macro_auc", "ece")
-    headings = ("accuracy", "macro F1", "leaning F1", "macro AUC", "ECE")
-    for heading in (*headings, *(f"AUC {actions[int(code)]}" for code in codes)):
-        shown.add_column(heading, justify="right")
-    for name, row in contestants.items():
-        values = [row[key] for key in keys]
-        values += [row["auc"].get(code) for code in codes]
-        shown.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+    for name in contestants:
+        shown.add_column(name, justify="right")
+    rows = [(heading, [row[key] for row in contestants.values()]) for key, heading in _HEADINGS]
+    for code in sorted(first.get("auc", {}), key=int):
+        told = [row["auc"].get(code) for row in contestants.values()]
+        rows.append((f"AUC {actions[int(code)]}", told))
+    for heading, values in rows:
+        shown.add_row(heading, *("" if value is None else f"{value:.4f}" for value in values))
     return shown
 
 
