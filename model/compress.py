@@ -164,7 +164,7 @@ def _prune(
         data.log,
         spec,
         saved.items,
-        config,
+        config.with_tasks(saved.manifest.net),
         out / WORK,
         guide=Guide(weights=weights, kept=kept, lessons=lessons),
         created_at=created_at,

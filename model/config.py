@@ -221,6 +221,14 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             churn_ms=round(self.churn_days * DAY_MS),
         )
 
+    def with_tasks(self, net: NetShape) -> "TrainConfig":
+        """The settings with the tasks of a net, too; their own churn wins."""
+        return msgspec.structs.replace(
+            self,
+            churn_days=self.churn_days or net.churn_ms / DAY_MS,
+            promotions=self.promotions or "promotion" in net.tasks,
+        )
+
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
     """``["epochs=3"]`` to ``{"epochs": "3"}``; raises ConfigError for anything else."""

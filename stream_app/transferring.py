@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from model.checkpoint import Checkpoint, load
-from model.config import DAY_MS, TrainConfig
+from model.config import TrainConfig
 from model.content import Content
 from model.guide import Guide
 from model.log import EventLog
@@ -40,9 +40,7 @@ class Begun(NamedTuple):
             layers=net.layers,
             heads=net.heads,
             horizon=net.horizon,
-            churn_days=config.churn_days or net.churn_ms / DAY_MS,
-            promotions=config.promotions or "promotion" in net.tasks,
-        )
+        ).with_tasks(net)
         if config.epochs == 0:
             return msgspec.structs.replace(config, held_out=0.0, leave_one_out=False)
         return config

@@ -33,7 +33,8 @@ FAST = TrainConfig(epochs=2, batch_sequences=8, learning_rate=1e-2)
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("model")
-    train(HELD.early, SPEC, ITEMS, msgspec.structs.replace(FAST, epochs=6), folder)
+    config = msgspec.structs.replace(FAST, epochs=6, churn_days=1e-4)
+    train(HELD.early, SPEC, ITEMS, config, folder)
     return checkpoint.load(folder)
 
 
@@ -43,6 +44,7 @@ def test_a_compressed_model_is_served(saved: Checkpoint, method: Method, tmp_pat
     assert parity.kept >= 0.9
     engine, found = open_engine(tmp_path), checkpoint.load(tmp_path)
     assert engine.fingerprint != saved.fingerprint
+    assert found.manifest.net == saved.manifest.net
     assert (tmp_path / REPORT_FILE).exists()
     if method == "magnitude":
         for name in PRUNED:
