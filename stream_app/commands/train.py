@@ -77,7 +77,7 @@ def command(
     # Threads that spin while they wait make training several times slower beside any busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
-    from model.config import TrainConfig, parse_pairs, with_settings
+    from model.config import parse_pairs, with_settings
     from model.content import content_of
     from model.guide import NO_GUIDE
     from model.net_shape import SERVED_NETS
@@ -90,6 +90,7 @@ def command(
     from stream_app.prepare.config import TRAIN, VALIDATION
     from stream_app.prepared import prepared_folder
     from stream_app.profile import profile
+    from stream_app.recipe import split_settings
     from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
     from stream_app.training import train_served
     from stream_app.transferring import begin_from, check_begun
@@ -99,10 +100,7 @@ def command(
         raise UserError(f"--preset {preset} is unknown; choose one of {names}.")
     texts = {**(read_settings(settings) if settings else {}), **parse_pairs(pairs or [])}
     of_transfer = {key: texts.pop(key) for key in TransferConfig.__struct_fields__ if key in texts}
-    known = sorted({*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__})
-    if unknown := sorted(texts.keys() - known):
-        raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(known)}.")
-    of_shape = {key: texts.pop(key) for key in ShapeConfig.__struct_fields__ if key in texts}
+    of_shape, texts = split_settings(texts)
     check_begun(begin, of_transfer, {**of_shape, **texts})
     if catalogue is not None and begin is None:
         raise UserError("--catalogue adds items to a model; add --from MODEL.")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from stream_app.invocation import UserError, settings_of
-from stream_app.reading import FileChoice, MappingOption, PresetOption, read_shown
+from stream_app.reading import FileChoice, MappingOption, PresetOption
 
 
 class Pruner(StrEnum):
@@ -53,26 +53,20 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from model.checkpoint import write_atomically
-    from model.config import TrainConfig, parse_pairs, with_settings
+    from model.config import parse_pairs, with_settings
     from model.importance import draw_importance, outcome_table
     from model.presets import AUTO, preset_for, traits_of
     from model.settings_file import write_settings
     from model.tune import Budget, space_of, tune
-    from stream_app.profile import profile
-    from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
+    from stream_app.recipe import read_material, split_settings
+    from stream_app.sequences import ShapeConfig
 
-    texts = parse_pairs(pairs or [])
-    known = sorted({*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__})
-    if unknown := sorted(texts.keys() - known):
-        raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(known)}.")
-    fixed = set(texts)
-    of_shape = {key: texts.pop(key) for key in ShapeConfig.__struct_fields__ if key in texts}
+    of_shape, texts = split_settings(parse_pairs(pairs or []))
+    fixed = {*of_shape, *texts}
     core, console = settings_of(context).core_config(), Console(stderr=True)
     choice = FileChoice(files, preset, mapping or (), sort=True)
-    found = profile(cleaned(read_shown(choice, console, "reading"), core))
     shaped = with_settings(ShapeConfig(), of_shape)
-    spec, items = shape(found, shaped)
-    log = build_log(read_shown(choice, console, "reading"), spec, items, core)
+    spec, items, log = read_material(choice, shaped, core, console)
     base = with_settings(preset_for(AUTO, log, spec), texts)
     space = space_of(traits_of(log, spec), spec, base)
     space = {name: found for name, found in space.items() if name not in fixed}

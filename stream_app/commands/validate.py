@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from stream_app.invocation import UserError, settings_of
-from stream_app.reading import FileChoice, MappingOption, PresetOption, read_shown
+from stream_app.reading import FileChoice, MappingOption, PresetOption
 
 
 def command(
@@ -39,27 +39,22 @@ def command(
     import msgspec
 
     from model.checkpoint import write_atomically
-    from model.config import TrainConfig, parse_pairs, with_settings
+    from model.config import parse_pairs, with_settings
     from model.presets import AUTO, preset_for
     from model.rolling import check_folds, rolling, table
-    from stream_app.profile import profile
-    from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
+    from stream_app.recipe import read_material, split_settings
+    from stream_app.sequences import ShapeConfig
 
-    texts = parse_pairs(pairs or [])
-    known = sorted({*ShapeConfig.__struct_fields__, *TrainConfig.__struct_fields__})
-    if unknown := sorted(texts.keys() - known):
-        raise UserError(f"--set {unknown[0]} is unknown; choose from {', '.join(known)}.")
+    of_shape, texts = split_settings(parse_pairs(pairs or []))
     if wrong := sorted(texts.keys() & {"held_out", "leave_one_out", "refit"}):
         raise UserError(
             f"--set {wrong[0]} is not for a validation: --folds and --share say what is held out."
         )
     check_folds(folds, share)
-    of_shape = {key: texts.pop(key) for key in ShapeConfig.__struct_fields__ if key in texts}
     core, console = settings_of(context).core_config(), Console(stderr=True)
     choice = FileChoice(files, preset, mapping or (), sort=True)
-    found = profile(cleaned(read_shown(choice, console, "counting"), core))
-    spec, items = shape(found, with_settings(ShapeConfig(), of_shape))
-    log = build_log(read_shown(choice, console, "reading"), spec, items, core)
+    shaped = with_settings(ShapeConfig(), of_shape)
+    spec, items, log = read_material(choice, shaped, core, console)
     config = with_settings(preset_for(AUTO, log, spec), texts)
     made = rolling(log, spec, items, config, folds, share, out, console=console)
     text = msgspec.json.format(msgspec.json.encode(made), indent=2)
