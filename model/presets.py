@@ -13,13 +13,21 @@ from model.spec import ModelSpec
 
 AUTO = "auto"
 
+# Of a training by a sampled softmax, the end that looks at all items.
+LAST_FULL_SHARE = 0.2
+
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         # Click sessions by the hundred thousand: what is learned in a few epochs holds for long,
         # and a second training, to choose their number, would double the time. Each of their next
         # clicks will be asked for, not only one of each session.
         "sessions": TrainConfig(
-            epochs=9, input_dropout=0.25, hidden_dropout=0.25, counted="events"
+            epochs=7,
+            item_loss="sampled",
+            full_share=LAST_FULL_SHARE,
+            input_dropout=0.25,
+            hidden_dropout=0.25,
+            counted="events",
         ),
         # Histories without repeats (purchases, ratings): each user's last item is held out, the
         # number of epochs is fixed, so that what is measured on it was never looked at before.
@@ -54,7 +62,6 @@ STREAM_HELD_OUT = 0.05
 # Scores of an epoch of the full softmax: a core makes about 60 million a second, 128 numbers each.
 COSTLY_SCORES = 15_000_000_000
 HOPELESS_SCORES = 200_000_000_000
-LAST_FULL_SHARE = 0.2
 
 # Events to an item below which the next action is better foretold without items (measured at 2 and
 # at 8), and the hidden units that do so then.
@@ -105,10 +112,11 @@ def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
 def affordable(recipe: TrainConfig, scores: int) -> TrainConfig:
     """The recipe with an item loss that can be paid, where an epoch of the full softmax makes
     ``scores`` scores: a sampled one, with all items at the end as long as that takes no day."""
-    if recipe.item_loss != "softmax" or scores < COSTLY_SCORES:
-        return recipe
-    full_share = LAST_FULL_SHARE if scores < HOPELESS_SCORES else 0.0
-    return msgspec.structs.replace(recipe, item_loss="sampled", full_share=full_share)
+    if recipe.item_loss == "softmax" and scores >= COSTLY_SCORES:
+        recipe = msgspec.structs.replace(recipe, item_loss="sampled", full_share=LAST_FULL_SHARE)
+    if recipe.full_share and scores >= HOPELESS_SCORES:
+        recipe = msgspec.structs.replace(recipe, full_share=0.0)
+    return recipe
 
 
 def with_behaviour(recipe: TrainConfig, log: EventLog, spec: ModelSpec) -> TrainConfig:

@@ -50,10 +50,12 @@ def test_auto_finds_one_and_the_name_is_part_of_no_choice() -> None:
 
 
 def test_what_would_take_hours_is_sampled_and_sees_all_items_at_the_end() -> None:
-    sessions = PRESETS["sessions"]
-    assert affordable(sessions, COSTLY_SCORES - 1) is sessions
-    costly = affordable(sessions, COSTLY_SCORES)
+    small, sessions = PRESETS["small"], PRESETS["sessions"]
+    assert affordable(small, COSTLY_SCORES - 1) is small
+    costly = affordable(small, COSTLY_SCORES)
     assert (costly.item_loss, costly.full_share) == ("sampled", LAST_FULL_SHARE)
+    assert affordable(small, HOPELESS_SCORES).full_share == 0
+    assert affordable(sessions, HOPELESS_SCORES - 1) is sessions
     assert affordable(sessions, HOPELESS_SCORES).full_share == 0
     histories = PRESETS["histories"]
     assert affordable(histories, HOPELESS_SCORES) is histories
