@@ -6,10 +6,10 @@ at the same weights as one that was left alone.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -75,16 +75,13 @@ def train(
     state = out / STATE_FILE
     found = team.told(lambda: resume.load(state, identity))
 
+    made = _Made(log, spec, tuple(items), config, hashed, created_at)
+
     def keep(position: Position, arrays: Arrays) -> None:
         resume.save(state, identity, position, arrays)
 
     def snapshot(number: int, weights: dict[str, Floats]) -> None:
-        folder = out / SNAPSHOTS / str(number)
-        baselines.save(folder, baselines.fit(log, spec))
-        checkpoint.save(
-            folder, spec, items, weights, net=config.net_shape,
-            config=msgspec.to_builtins(config), data_hash=hashed, created_at=created_at,
-        )  # fmt: skip
+        made.save(out / SNAPSHOTS / str(number), weights, made.summary(()))
 
     step = found[0].step if found is not None else 0
     curves = out / "train" / "tensorboard" / identity[:12] if team.leads else None
@@ -101,24 +98,62 @@ def train(
             raise
 
     def save() -> checkpoint.Manifest:
-        # What the weights have not seen is kept from all that is compared with them, too.
-        learned = held_back(log, spec, config)[0] if config.is_probe else log
-        baselines.save(out, baselines.fit(learned, spec))
-        manifest = checkpoint.save(
-            out,
-            spec,
-            items,
-            weights,
-            net=config.net_shape,
-            metrics=_summary(log, learned, spec, config, history),
-            config=msgspec.to_builtins(config),
-            data_hash=hashed,
-            created_at=created_at,
-        )
+        manifest = made.save(out, weights, made.summary(history))
         state.unlink(missing_ok=True)
         return manifest
 
     return team.told(save)
+
+
+class _Made(NamedTuple):
+    """What all checkpoints of a run have in common."""
+
+    log: EventLog
+    spec: ModelSpec
+    items: tuple[str, ...]
+    config: TrainConfig
+    data_hash: str
+    created_at: str
+
+    @property
+    def learned(self) -> EventLog:
+        """What the weights have seen, and what is compared with them may see, too."""
+        log, spec, config = self.log, self.spec, self.config
+        return held_back(log, spec, config)[0] if config.is_probe else log
+
+    def save(
+        self,
+        folder: Path,
+        weights: dict[str, Floats],
+        metrics: Mapping[str, Any],
+    ) -> checkpoint.Manifest:
+        baselines.save(folder, baselines.fit(self.learned, self.spec))
+        return checkpoint.save(
+            folder,
+            self.spec,
+            self.items,
+            weights,
+            net=self.config.net_shape,
+            metrics=metrics,
+            config=msgspec.to_builtins(self.config),
+            data_hash=self.data_hash,
+            created_at=self.created_at,
+        )
+
+    def summary(self, history: Sequence[EpochRecord]) -> dict[str, Any]:
+        """The manifest's metrics."""
+        chosen = [record for record in history if record.phase == CHOOSE]
+        summary: dict[str, Any] = {
+            "events": self.log.events,
+            "sessions": self.log.sessions,
+            "history": [msgspec.to_builtins(record) for record in history],
+        }
+        if chosen:
+            best = chosen[best_epoch(history) - 1]
+            summary["held_out"] = {"recall@20": best.recall_at_20, "mrr@20": best.mrr_at_20}
+        if self.config.net == "encoder_decoder":
+            summary["action_chain"] = action_chain(self.learned, self.spec)
+        return summary
 
 
 def check_trainable(
@@ -194,28 +229,6 @@ def _identity(spec: ModelSpec, config: TrainConfig, hashed: str, guide: Guide) -
     course = msgspec.structs.replace(config, threads=1, save_every=1)
     content = msgspec.json.encode([spec, course, hashed, guide.name], order="sorted")
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _summary(
-    log: EventLog,
-    learned: EventLog,
-    spec: ModelSpec,
-    config: TrainConfig,
-    history: Sequence[EpochRecord],
-) -> dict[str, Any]:
-    """The manifest's metrics of a training on ``log``, whose weights have seen ``learned``."""
-    chosen = [record for record in history if record.phase == CHOOSE]
-    summary: dict[str, Any] = {
-        "events": log.events,
-        "sessions": log.sessions,
-        "history": [msgspec.to_builtins(record) for record in history],
-    }
-    if chosen:
-        best = chosen[best_epoch(history) - 1]
-        summary["held_out"] = {"recall@20": best.recall_at_20, "mrr@20": best.mrr_at_20}
-    if config.net == "encoder_decoder":
-        summary["action_chain"] = action_chain(learned, spec)
-    return summary
 
 
 @contextmanager

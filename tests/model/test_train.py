@@ -26,7 +26,7 @@ from model.log import EventLog
 from model.resume import Position, ResumeError
 from model.spec import ModelSpec
 from model.team import Team
-from model.train import STATE_FILE, TrainError, held_back, train
+from model.train import SNAPSHOTS, STATE_FILE, TrainError, held_back, train
 from tests.model.logs import learnable_log, log_of, spec_of
 
 ITEMS = tuple("abcdef")
@@ -178,14 +178,17 @@ def test_without_refit_the_best_epoch_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_rivals_have_seen_what_the_weights_have(tmp_path: Path, refit: bool) -> None:
-    config = msgspec.structs.replace(CHOOSING, refit=refit, epochs=1, net="encoder_decoder")
-    manifest = run(tmp_path, config)
+    quick = {"epochs": 1, "patience": 0, "snapshots": 1}
+    config = msgspec.structs.replace(CHOOSING, refit=refit, net="encoder_decoder", **quick)
+    run(tmp_path, config)
     early, _ = held_back(LOG, SPEC, config)
     learned = LOG if refit else early
     assert early.events < LOG.events
-    assert int(baselines.load(tmp_path, SPEC).popularity.sum()) == learned.events
-    assert manifest.metrics["action_chain"] == action_chain(learned, SPEC)
-    assert manifest.metrics["events"] == LOG.events
+    for folder in (tmp_path, tmp_path / SNAPSHOTS / "1"):
+        assert int(baselines.load(folder, SPEC).popularity.sum()) == learned.events
+        metrics = checkpoint.load(folder).manifest.metrics
+        assert metrics["action_chain"] == action_chain(learned, SPEC)
+        assert metrics["events"] == LOG.events
 
 
 def test_early_stopping_waits_for_patience_epochs(tmp_path: Path) -> None:
