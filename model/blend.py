@@ -6,7 +6,6 @@ which neither has seen, decides which of them (or their sum) serves.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -21,7 +20,7 @@ from model.candidates import (
     feature_names,
     member_scores,
 )
-from model.checkpoint import CheckpointError, write_atomically
+from model.checkpoint import CheckpointError
 from model.log import EventLog, Longs
 from model.neighbours import rank_within
 from model.pool import Pool, fit_pool, pooled
@@ -31,7 +30,6 @@ from model.ranking import MISS, metrics_of
 from model.recommender import parts_of, ranks_in
 from model.spec import Floats, ModelSpec
 
-BLEND_FILE = "blend.json"
 Method = Literal["pool", "trees", "both"]
 METHODS: tuple[Method, ...] = ("pool", "trees", "both")
 
@@ -200,17 +198,3 @@ class Blend:
         blended: Floats = (shares[0] + lowest).astype(np.float32)
         blended[flat.question, flat.item] = scores
         return blended
-
-
-def save(directory: Path, fitted: Fitted) -> None:
-    """Write a blend into a model's folder."""
-    write_atomically(directory / BLEND_FILE, msgspec.json.encode(fitted))
-
-
-def load(directory: Path) -> Fitted:
-    """Read a blend, or raise CheckpointError."""
-    path = directory / BLEND_FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Fitted)
-    except (OSError, msgspec.DecodeError) as error:
-        raise CheckpointError(f"{path} holds no blend ({error}); fit it again") from None
