@@ -55,7 +55,7 @@ def test_two_processes_one_of_which_dies_end_where_one_alone_does(tmp_path: Path
     program.write_text(textwrap.dedent(PROGRAM))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(  # noqa: S603
-        [sys.executable, *torchrun, "--max-restarts", "1", str(program), str(tmp_path)],
+        [sys.executable, *torchrun, "--max-restarts", "3", str(program), str(tmp_path)],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
         check=False,
