@@ -22,7 +22,7 @@ from model.blend import Blend, BlendConfig, examples_of, fit_blend, judge, judge
 from model.candidates import Member, fame
 from model.config import TrainConfig
 from model.data import data_hash, stretch_of
-from model.ensembles import average, fused, joint_ranks
+from model.ensembles import FUSION, joint_ranks, unlearned
 from model.evaluate import published
 from model.lead import HeldOut, held_out, lead
 from model.log import EventLog, Longs
@@ -35,7 +35,7 @@ from model.scoring import NetRecommender
 from model.spec import Floats, ModelSpec
 from model.train import held_back
 
-BLEND, AVERAGE, FUSION = "blend", "logit average", "rank fusion"
+BLEND = "blend"
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -253,7 +253,7 @@ def _all_ranks(
 
     def join(said: Mapping[str, Floats], part: Questions) -> dict[str, Floats]:
         heard = [said[member.name] for member in blended]
-        joint = {AVERAGE: average(heard), FUSION: fused(heard)}
+        joint = unlearned(heard)
         return joint if learned is None else joint | {BLEND: learned.blended(heard, log, part)}
 
     return joint_ranks(

@@ -15,6 +15,8 @@ from model.spec import Floats, ModelSpec
 _FUSION = 60.0
 _LISTED = 100
 
+AVERAGE, FUSION = "logit average", "rank fusion"
+
 Join = Callable[[Mapping[str, Floats], Questions], Mapping[str, Floats]]
 """Scores [m, V] by name of what is made of the members' log-shares [m, V] of some questions."""
 
@@ -41,6 +43,11 @@ def joint_ranks(
             left = without_seen(scores, log, spec, part, first) if filter_seen else scores
             ranks.setdefault(name, []).append(ranks_in(left, part.target))
     return {name: np.concatenate(found) for name, found in ranks.items()}
+
+
+def unlearned(scores: Sequence[Floats]) -> dict[str, Floats]:
+    """What is made of several scores [M, V] without anything to learn, by name."""
+    return {AVERAGE: average(scores), FUSION: fused(scores)}
 
 
 def average(scores: Sequence[Floats]) -> Floats:

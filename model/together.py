@@ -12,14 +12,12 @@ from model import checkpoint
 from model.architectures import net_of
 from model.candidates import Member
 from model.checkpoint import Checkpoint
-from model.ensembles import average, fused, joint_ranks
+from model.ensembles import joint_ranks, unlearned
 from model.log import EventLog
 from model.questions import Protocol, Questions, questions_of
 from model.ranking import metrics_of
 from model.scoring import NetRecommender
 from model.spec import Floats
-
-AVERAGE, FUSION = "logit average", "rank fusion"
 
 
 class TogetherError(ValueError):
@@ -52,8 +50,7 @@ def together(
     members = [Member(name, voice, "logits") for name, voice in voices.items()]
 
     def join(said: Mapping[str, Floats], part: Questions) -> dict[str, Floats]:
-        scores = [*said.values()]
-        return {AVERAGE: average(scores), FUSION: fused(scores)}
+        return unlearned([*said.values()])
 
     ranks = joint_ranks(members, join, log, spec, questions, filter_seen=filter_seen)
     return {name: metrics_of(found) for name, found in ranks.items()}

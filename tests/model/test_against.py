@@ -11,7 +11,6 @@ from rich.console import Console
 from model.action_contest import action_table
 from model.against import (
     BLEND,
-    FUSION,
     Prepared,
     compare_actions,
     compare_all,
@@ -19,6 +18,7 @@ from model.against import (
 )
 from model.blend import BlendConfig
 from model.config import TrainConfig
+from model.ensembles import FUSION
 from model.lead import HeldOut, against_table, held_out_table
 from model.members import BLENDED
 from model.train import train

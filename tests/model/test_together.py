@@ -9,9 +9,10 @@ from rich.console import Console
 from model import checkpoint
 from model.architectures import build_net
 from model.config import ConfigError, TrainConfig
+from model.ensembles import AVERAGE, FUSION
 from model.fit import learning_rate
 from model.net_shape import NetShape
-from model.together import AVERAGE, FUSION, TogetherError, table, together
+from model.together import TogetherError, table, together
 from model.train import SNAPSHOTS, train
 from tests.model.logs import learnable_log, spec_of
 
