@@ -8,14 +8,17 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import torch
 from rich.console import Console
 
 from model import baselines, checkpoint, resume
+from model.baselines import Baselines
 from model.capacity import check_fits, machine_bytes
 from model.config import TrainConfig
 from model.data import NONE, DataError, check_log, data_hash, targets_of
@@ -105,7 +108,8 @@ def train(
     return team.told(save)
 
 
-class _Made(NamedTuple):
+@dataclass(frozen=True)
+class _Made:
     """What all checkpoints of a run have in common."""
 
     log: EventLog
@@ -115,19 +119,20 @@ class _Made(NamedTuple):
     data_hash: str
     created_at: str
 
-    @property
+    @cached_property
     def learned(self) -> EventLog:
         """What the weights have seen, and what is compared with them may see, too."""
         log, spec, config = self.log, self.spec, self.config
         return held_back(log, spec, config)[0] if config.is_probe else log
 
+    @cached_property
+    def beside(self) -> Baselines:
+        return baselines.fit(self.learned, self.spec)
+
     def save(
-        self,
-        folder: Path,
-        weights: dict[str, Floats],
-        metrics: Mapping[str, Any],
+        self, folder: Path, weights: dict[str, Floats], metrics: Mapping[str, Any]
     ) -> checkpoint.Manifest:
-        baselines.save(folder, baselines.fit(self.learned, self.spec))
+        baselines.save(folder, self.beside)
         return checkpoint.save(
             folder,
             self.spec,
