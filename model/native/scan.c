@@ -13,9 +13,8 @@
 #include "scan.h"
 
 #define TILE_BYTES 16384 /* of items: they stay in the first cache while all rows pass over */
-
 #define LINE_BYTES 64
-#define AHEAD 4          /* vectors that are on their way while one is multiplied */
+#define AHEAD 4 /* vectors that are on their way while one is multiplied */
 
 #ifdef _WIN32
 #define EXPORT __declspec(dllexport)

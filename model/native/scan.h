@@ -13,8 +13,8 @@
 #define HAS_X86_FORMS 0
 #endif
 
-#define LANES 8         /* items in a group */
-#define CHUNK 4         /* dimensions that lie side by side for each item of a group */
+#define LANES 8 /* items in a group */
+#define CHUNK 4 /* dimensions that lie side by side for each item of a group */
 
 /* Into its caller, so that it is compiled for the caller's processor. */
 #define INLINE __attribute__((always_inline, unused)) static inline

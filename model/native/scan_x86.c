@@ -7,7 +7,7 @@
 
 #define MAX_CHUNKS 64
 #define AVX2 __attribute__((target("avx2")))
-#define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline
+#define AVX2_INLINE AVX2 INLINE
 
 /* The compiler would load each operand anew for each product, and loads are what is scarce. */
 #define IN_REGISTERS(first, second) __asm__("" : "+x"(first), "+x"(second))
@@ -98,8 +98,7 @@ AVX2 static void scan_avx2(const Scan *s, int64_t first, int64_t last)
 }
 
 #define VNNI __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni")))
-#define VNNI_INLINE \
-    __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) static inline
+#define VNNI_INLINE VNNI INLINE
 #define MOST_ROWS 4
 #define MOST_GROUPS 4
 
