@@ -68,7 +68,7 @@ def reader(config: CoreConfig) -> Read:
 
     ``received_ms`` is the broker's LogAppendTime, or -1 where nothing vouches for a time.
     """
-    struct = _renamed(config.fields)
+    struct = raw_click(config.fields)
     json, msgpack = msgspec.json.Decoder(struct), msgspec.msgpack.Decoder(struct)
 
     def read(key: bytes | None, value: bytes | None, received_ms: int) -> Cleaned:
@@ -195,7 +195,8 @@ def _without_values(message: str) -> str:
     return message[:200]
 
 
-def _renamed(fields: dict[str, str]) -> type[Any]:
+def raw_click(fields: dict[str, str]) -> type[Any]:
+    """``RawClick`` with the names that its fields have in the input."""
     if not fields:
         return RawClick
     unknown = sorted(set(fields) - set(RawClick.__struct_fields__))

@@ -109,12 +109,7 @@ def _play(
     out: OutputBatch,
     mark: Mark,
 ) -> None:
-    cleaned = [
-        store.read(key, value, received_ms)
-        for key, value, received_ms in zip(
-            batch.keys, batch.values, batch.timestamps_ms, strict=True
-        )
-    ]
+    cleaned = store.read_all(batch)
     mark("decode")
     done = 0
     while True:

@@ -32,6 +32,7 @@ from stream_app.core.events import ALERT_KINDS, OUTCOMES
 from stream_app.core.generations import MEMORY_FIELDS, KnownModel, succession
 from stream_app.core.partition_record import PARTITION_KEY, PartitionRecord
 from stream_app.core.privacy import event_hasher, pseudonymiser
+from stream_app.core.reading import batch_reader
 from stream_app.core.recall import LiveRecall
 from stream_app.core.restored_users import restore_users, settle
 from stream_app.core.session_timers import Due, SessionTimers
@@ -66,6 +67,7 @@ class PartitionStore(UserTable):
         self.partition = partition
         self.config = config
         self.read = reader(config)
+        self.read_all = batch_reader(config, self.read)
         self.pseudonym = pseudonymiser(config.pseudonym_key)
         self.event_hash = event_hasher(config.pseudonym_key)
         self.keyed = keyed(config.pseudonym_key)

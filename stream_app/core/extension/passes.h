@@ -110,6 +110,8 @@ int pop_timer(Timers *timers, int64_t now_ms, int64_t *row, int64_t due[2]);
 int has_timer(const Timers *timers, int64_t row);
 int set_timer(Timers *timers, int64_t row, const int64_t due[2]);
 
+PyObject *new_reading(PyObject *module, PyObject *args);
+PyObject *read_clicks(PyObject *module, PyObject *args);
 PyObject *admit(PyObject *module, PyObject *args);
 PyObject *packed(PyObject *module, PyObject *args);
 PyObject *half_bits(PyObject *module, PyObject *args);

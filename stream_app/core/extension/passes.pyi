@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,18 @@ def layout(
 ) -> object: ...
 def keyed(key: bytes, digest_bytes: int, person: bytes) -> bytes: ...
 def digest(keyed: bytes, message: bytes, digest_bytes: int) -> bytes: ...
+def reading(
+    names: tuple[str, ...],
+    canonical_action: Callable[[str | None], str | None],
+    limits: tuple[int, int, int, int, int, int],
+) -> object: ...
+def read(
+    reading: object,
+    click: type,
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    received_ms: Sequence[int],
+) -> list[Any]: ...
 def admit(
     admission: object,
     start: int,
