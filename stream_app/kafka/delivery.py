@@ -29,6 +29,11 @@ class StateTooLarge(RuntimeError):
 class Committer(Protocol):
     """Delivers one partition's results, micro-batch by micro-batch."""
 
+    async def begin(self) -> None:
+        """Ask the brokers for what a delivery needs besides its results, before there are any; the
+        answers are not waited for. Only between two deliveries, and `commit` comes next.
+        """
+
     def pack(self, results: Results) -> list[Packed]:
         """The record batches; the changelog's come last. Raises StateTooLarge."""
 
@@ -71,6 +76,15 @@ class Transactional:
         self.config = config
         self.partition = partition
         self.producer = producer
+        self._expected: list[TopicPartition] = []
+
+    async def begin(self) -> None:
+        """Open the transaction with the partitions that the last one wrote to: the coordinator
+        takes them in while the results are made. One that gets none has a marker, and no more.
+        """
+        await self.producer.begin_transaction()
+        for tp in self._expected:
+            self.producer._txn_manager.maybe_add_partition_to_txn(tp)
 
     def pack(self, results: Results) -> list[Packed]:
         create = self.producer.create_batch
@@ -80,8 +94,10 @@ class Transactional:
         ]
 
     async def commit(self, packed: list[Packed]) -> int:
-        await self.producer.begin_transaction()
+        if not self.producer._txn_manager.is_in_transaction():
+            await self.producer.begin_transaction()
         changelog_end = await self.send(packed)
+        self._expected = [TopicPartition(p.topic, self.partition) for p in packed if p.batches]
         await self.producer.commit_transaction()
         return changelog_end
 
@@ -145,6 +161,9 @@ class Acknowledged:
         self.producer = producer
         self.changes = changes
         self.transactional = transactional
+
+    async def begin(self) -> None:
+        """Nothing is needed."""
 
     def pack(self, results: Results) -> list[Packed]:
         create = self.producer.create_batch

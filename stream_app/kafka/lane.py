@@ -21,6 +21,7 @@ from stream_app.kafka.record_batches import KeyValue
 from stream_app.kafka.shell_config import ShellConfig
 from stream_app.kafka.stages import Stages
 from stream_app.kafka.store import Anchor
+from stream_app.kafka.turns import Turns
 
 LATENCY = "latency"
 """Header of predictions: measured times, which must not be in key or value."""
@@ -114,6 +115,7 @@ class Lane:
         inbox: Inbox,
         committer: Committer,
         observer: Observer,
+        turns: Turns,
         taken: Callable[[int], None],
         anchor: Anchor | None = None,
         fixed_until: int = 0,
@@ -133,6 +135,7 @@ class Lane:
         self.committed = inbox.expected
         """Source offset behind what was delivered."""
         self._limit = BatchLimit(config.max_batch_events, config.batch_target_ms / 1000)
+        self._turns = turns
         self._taken = taken
         self._fixed_until = fixed_until
         self._wake = asyncio.Event()
@@ -184,25 +187,45 @@ class Lane:
                 self._delivering.cancel()
 
     async def _next(self) -> Taken | None:
-        limit = self._limit.events
         while not self._stopping:
             delivering = self._delivering
-            if delivering is not None and delivering.done():
-                delivering.result()
             idle = delivering is None or delivering.done()
-            # What was ordered while nobody served the partition is in force from its first event,
-            # unless an earlier owner may have answered that one already: see `fixed_until`.
-            if self._begins and self._is_due():
-                return Taken([], self.inbox.expected, perf_counter())
-            self._begins = False
-            if (idle or self.inbox.size >= limit) and (taken := self.inbox.take(limit)):
-                self._taken(self.inbox.size)
-                return taken
-            if idle and self._is_due():
-                return Taken([], self.inbox.expected, perf_counter())
+            take = self._choose(idle)
+            if take is not None:
+                if idle:
+                    await self._delivered()
+                    await self.committer.begin()
+                # What arrives while others play is taken along.
+                await self._turns.next()
+                return take()
+            if delivering is not None and idle:
+                delivering.result()
             self._wake.clear()
             await self._wake.wait()
         return None
+
+    def _choose(self, idle: bool) -> Callable[[], Taken] | None:
+        """What the next micro-batch is made of, if there is to be one now."""
+        begins, self._begins = self._begins, False
+        # What was ordered while nobody served the partition is in force from its first event,
+        # unless an earlier owner may have answered that one already: see `fixed_until`.
+        if begins and self._is_due():
+            return self._take_nothing
+        if idle and not self.inbox.size:
+            # What holds no rows only moves the position.
+            self.inbox.take(1)
+        if self.inbox.size and (idle or self.inbox.size >= self._limit.events):
+            return self._take_rows
+        return self._take_nothing if idle and self._is_due() else None
+
+    def _take_nothing(self) -> Taken:
+        return Taken([], self.inbox.expected, perf_counter())
+
+    def _take_rows(self) -> Taken:
+        taken = self.inbox.take(self._limit.events)
+        assert taken is not None  # noqa: S101 (nobody else takes, and it had rows)
+        self._taken(self.inbox.size)
+        return taken
 
     def _is_due(self) -> bool:
         return self.core.steering.is_due(self.store)

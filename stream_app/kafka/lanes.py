@@ -21,6 +21,7 @@ from stream_app.kafka.producers import is_fenced
 from stream_app.kafka.shell_config import ShellConfig
 from stream_app.kafka.snapshots import Snapshots
 from stream_app.kafka.store import Partitions
+from stream_app.kafka.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Lanes:
         self.snapshots = snapshots
         self.observer = observer
         self._fail = fail
+        self._turns = Turns()
         self._lanes: dict[int, Lane] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._committers: dict[int, Committer] = {}
@@ -118,6 +120,7 @@ class Lanes:
                 Inbox(offset),
                 self._committers[partition],
                 self.observer,
+                self._turns,
                 partial(self._release, partition),
                 self.partitions.anchors.get(partition),
                 fixed_until(self.config, offset, ends[partition]),

@@ -4,9 +4,11 @@ read_committed consumer holds what came of it.
     python -m tests.bench.shell_latency BOOTSTRAP [--rounds N] [--seconds S] [--core-us N]
 
 The worker is a process of its own whose core copies and takes ``--core-us`` microseconds of CPU per
-event. First its peak in exactly_once is measured, on records that wait for it. Then the deliveries
-take turns for ``--rounds`` rounds, each on new topics, at 200 records/s and at half the peak. A
-record's time is that of the schedule, so that a sender or worker who pauses is not excused.
+event. First its peak in exactly_once is measured, on records that wait for it, and the broker is
+warmed up at half of it, since Java compiles what it runs often. Then the deliveries take turns for
+``--rounds`` rounds, each on new topics, at 200 records/s and at half the peak. A record's time is
+that of the schedule, so that a sender or worker who pauses is not excused; only this process, which
+sends and reads, collects no garbage meanwhile.
 
 The last line is a JSON object: the peak in events per second, and by rate and delivery p50 and p99
 in milliseconds, the medians of the rounds; ``p99_above_ms`` is exactly_once's p99 less that of
@@ -15,6 +17,7 @@ at_least_once of the same round, and of these the median.
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -45,6 +48,7 @@ SLOW_PER_SECOND = 200
 PEAK_EVENTS = 30_000
 WARM_SECONDS = 1.0
 """Sent first, and not counted."""
+BROKER_WARM_SECONDS = 15.0
 
 Latencies = dict[str, float]
 
@@ -128,6 +132,16 @@ async def latencies(kafka: str, app_id: str, rate: float, seconds: float) -> Lat
     return {"p50_ms": round(float(p50), 1), "p99_ms": round(float(p99), 1)}
 
 
+async def one(
+    kafka: str, delivery: str, rates: list[float], seconds: float, core_us: float
+) -> list[Latencies]:
+    """A worker's latencies at these rates, on new topics."""
+    app_id = f"latency-{uuid.uuid4().hex[:8]}"
+    await make_topics(kafka, app_id, PARTITIONS)
+    with worker(kafka, app_id, delivery, core_us):
+        return [await latencies(kafka, app_id, rate, seconds + WARM_SECONDS) for rate in rates]
+
+
 async def compared(
     kafka: str, rates: list[float], rounds: int, seconds: float, core_us: float
 ) -> dict[str, Any]:
@@ -135,13 +149,10 @@ async def compared(
     found: dict[tuple[float, str], list[Latencies]] = {}
     for number in range(rounds):
         for delivery in sorted(("exactly_once", "at_least_once"), reverse=bool(number % 2)):
-            app_id = f"latency-{uuid.uuid4().hex[:8]}"
-            await make_topics(kafka, app_id, PARTITIONS)
-            with worker(kafka, app_id, delivery, core_us):
-                for rate in rates:
-                    one = await latencies(kafka, app_id, rate, seconds + WARM_SECONDS)
-                    found.setdefault((rate, delivery), []).append(one)
-                    sys.stderr.write(f"{rate:.0f}/s {delivery} {one}\n")
+            measured = await one(kafka, delivery, rates, seconds, core_us)
+            for rate, latency in zip(rates, measured, strict=True):
+                found.setdefault((rate, delivery), []).append(latency)
+                sys.stderr.write(f"{rate:.0f}/s {delivery} {latency}\n")
     return {f"{rate:.0f}_per_second": difference(found, rate) for rate in rates}
 
 
@@ -159,6 +170,9 @@ async def main(given: argparse.Namespace) -> dict[str, Any]:
     peak_rate = await peak(given.kafka, given.core_us)
     sys.stderr.write(f"peak {peak_rate:.0f}/s\n")
     rates = [float(SLOW_PER_SECOND), given.rate or peak_rate / 2]
+    gc.freeze()
+    gc.disable()
+    await one(given.kafka, "exactly_once", rates[1:], BROKER_WARM_SECONDS, given.core_us)
     found = await compared(given.kafka, rates, given.rounds, given.seconds, given.core_us)
     return {"cores": os.cpu_count(), "peak_per_second": round(peak_rate), **found}
 
@@ -167,7 +181,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("kafka")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--core-us", type=float, default=100.0)
     parser.add_argument("--rate", type=float, help="instead of half the peak")
     parser.add_argument("--serve", metavar="APP_ID", help=argparse.SUPPRESS)

@@ -81,6 +81,31 @@ def test_outputs_and_changes_become_visible_together_or_not_at_all(
     run(kafka, topic_prefix + "a", scenario)
 
 
+def test_a_transaction_that_began_before_its_results_needs_none_of_what_it_expected(
+    kafka: str, topic_prefix: str
+) -> None:
+    async def scenario(shell: ShellConfig) -> None:
+        delivery = ExactlyOnce(shell)
+        committer = await delivery.open(0)
+        await committer.begin()
+        await committer.commit(committer.pack(results(shell, 5)))
+        await committer.begin()
+        without = results(shell, 6)._replace(outputs={})
+        assert await committer.commit(committer.pack(without)) == 5
+        await committer.begin()
+        # It begins, and its owner dies: nothing of it is left to wait for.
+        successor = await delivery.open(0)
+        await successor.begin()
+        await successor.commit(successor.pack(results(shell, 7)))
+        await until_visible(kafka, shell.outputs["predictions"], [b"5", b"7"])
+        assert len((await read_all(kafka, shell.changelog, 1))[0]) == 6
+        with pytest.raises(KafkaError):
+            await committer.commit(committer.pack(results(shell, 8)))
+        await asyncio.gather(committer.close(), successor.close(), delivery.close())
+
+    run(kafka, topic_prefix + "a", scenario)
+
+
 def test_changes_beyond_one_record_batch_are_still_atomic_at_least_once(
     kafka: str, topic_prefix: str
 ) -> None:

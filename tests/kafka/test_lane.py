@@ -14,6 +14,7 @@ from stream_app.kafka.inbox import Chunk, Inbox
 from stream_app.kafka.lane import LATENCY, Core, Lane, event_batch, fixed_until
 from stream_app.kafka.packing import Packed
 from stream_app.kafka.store import Anchor
+from stream_app.kafka.turns import Turns
 from tests.kafka.counting import CORE, CountingStore, config, play
 from tests.kafka.ledger import Watching, until
 
@@ -36,8 +37,12 @@ class Gate:
         self.open = asyncio.Event()
         self.packed: list[Results] = []
         self.ends: list[int] = []
-        self.at_once = 0
+        self.at_once = self.begun = 0
         self.error: Exception | None = None
+
+    async def begin(self) -> None:
+        assert self.at_once == 0, "a transaction begins during another one of its partition"
+        self.begun += 1
 
     def pack(self, results: Results) -> list[Packed]:
         self.packed.append(results)
@@ -60,7 +65,8 @@ class Gate:
 
 
 def lane_of(gate: Gate, watching: Watching, core: Core = CORE) -> Lane:
-    return Lane(SHELL, core, 0, CountingStore(0), Inbox(0), gate, watching, lambda waiting: None)
+    store, inbox = CountingStore(0), Inbox(0)
+    return Lane(SHELL, core, 0, store, inbox, gate, watching, Turns(), lambda waiting: None)
 
 
 def chunk(start: int, end: int) -> Chunk:
