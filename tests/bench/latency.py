@@ -6,11 +6,12 @@ topic.
 """
 
 import asyncio
+import gc
 import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,18 @@ TARGET_SECONDS = 0.25
 
 DRAIN_SECONDS = 120.0
 WAYS = ("raw", "at_least_once", "exactly_once")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Whoever measures times of others must not stand still: no garbage is collected here."""
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 class Leg(NamedTuple):
@@ -165,11 +178,13 @@ def latency_figures(
     for number in range(rounds):
         for way in sorted(WAYS, reverse=bool(number % 2)):
             tell(f"latency, round {number + 1} of {rounds}: {way}")
-            for name, found in asyncio.run(steady(kafka, course, way, rates)).items():
+            with uncollected():
+                measured = asyncio.run(steady(kafka, course, way, rates))
+                if way != "raw":
+                    recovered[way].append(asyncio.run(burst(kafka, course, way, high)))
+            for name, found in measured.items():
                 for quantile, ms in found.items():
                     rounds_of.setdefault((way, name, quantile), []).append(ms)
-            if way != "raw":
-                recovered[way].append(asyncio.run(burst(kafka, course, way, high)))
     worst: list[Figure] = []
     for way, suffix in zip(WAYS[1:], ("", "_exactly_once"), strict=True):
         for name, rate in rates.items():

@@ -17,7 +17,6 @@ at_least_once of the same round, and of these the median.
 
 import argparse
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -38,6 +37,7 @@ from stream_app.app import create_application
 from stream_app.kafka.application import Application
 from stream_app.worker import run
 from tests.bench.committed import committed
+from tests.bench.latency import uncollected
 from tests.bench.shell_cost import PARTITIONS, fill, taking
 from tests.kafka.counting import Printed, config
 from tests.kafka.ledger import ROOT, make_topics
@@ -170,10 +170,9 @@ async def main(given: argparse.Namespace) -> dict[str, Any]:
     peak_rate = await peak(given.kafka, given.core_us)
     sys.stderr.write(f"peak {peak_rate:.0f}/s\n")
     rates = [float(SLOW_PER_SECOND), given.rate or peak_rate / 2]
-    gc.freeze()
-    gc.disable()
-    await one(given.kafka, "exactly_once", rates[1:], BROKER_WARM_SECONDS, given.core_us)
-    found = await compared(given.kafka, rates, given.rounds, given.seconds, given.core_us)
+    with uncollected():
+        await one(given.kafka, "exactly_once", rates[1:], BROKER_WARM_SECONDS, given.core_us)
+        found = await compared(given.kafka, rates, given.rounds, given.seconds, given.core_us)
     return {"cores": os.cpu_count(), "peak_per_second": round(peak_rate), **found}
 
 
