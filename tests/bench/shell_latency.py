@@ -37,7 +37,7 @@ from stream_app.app import create_application
 from stream_app.kafka.application import Application
 from stream_app.worker import run
 from tests.bench.committed import committed
-from tests.bench.latency import uncollected
+from tests.bench.latency import BROKER_WARM_SECONDS, uncollected
 from tests.bench.shell_cost import PARTITIONS, fill, taking
 from tests.kafka.counting import Printed, config
 from tests.kafka.ledger import ROOT, make_topics
@@ -48,7 +48,6 @@ SLOW_PER_SECOND = 200
 PEAK_EVENTS = 30_000
 WARM_SECONDS = 1.0
 """Sent first, and not counted."""
-BROKER_WARM_SECONDS = 15.0
 
 Latencies = dict[str, float]
 
