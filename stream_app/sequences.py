@@ -29,6 +29,7 @@ from stream_app.core.clean import Cleaned, reader
 from stream_app.core.config import CoreConfig
 from stream_app.core.entries import Entry, Eviction, SessionEnd, StepAt, Steps
 from stream_app.core.rounds import advance
+from stream_app.core.state import ACTION_CODE
 from stream_app.core.store import PartitionStore
 from stream_app.files import FileEvent
 from stream_app.profile import LogProfile
@@ -167,9 +168,8 @@ def build_log(
             admission = Admission(batch, part, store, engine)
             done = admission.run(done)
             results = advance(admission.steps, store, engine)
-            recorder.record(
-                admission.steps, admission.entries, results.dense[: len(admission.steps.row)]
-            )
+            dense = results.dense[: len(admission.steps)]
+            recorder.record(admission.steps, admission.entries, dense)
         store.take_changes()
         progress(len(part))
     return recorder.log()
@@ -211,17 +211,18 @@ class _Recorder:
 
     def record(self, steps: Steps, entries: list[Entry], dense: Floats) -> None:
         columns = self._columns
-        columns["item"] += steps.item
-        columns["action"] += steps.action
-        columns["gap_ms"] += steps.gap_ms
-        columns["at_ms"] += steps.at_ms
+        columns["item"] += steps.of("item")
+        columns["action"] += (steps.columns["mark"] & ACTION_CODE).tolist()
+        columns["gap_ms"] += steps.of("gap_ms")
+        columns["at_ms"] += steps.of("at_ms")
         self._dense.append(dense)
         self._promoted += [click.promotion_id is not None for click in steps.click]
+        users, starts = steps.pseudonym, steps.columns["starts"].tolist()
         for entry in entries:
             if isinstance(entry, SessionEnd | Eviction):
                 self._closed.add(self._sessions[entry.pseudonym])
             elif isinstance(entry, StepAt):
-                self._place(steps.pseudonym[entry.number], steps.starts[entry.number])
+                self._place(users[entry.number], starts[entry.number])
 
     def _place(self, pseudonym: bytes, starts: bool) -> None:
         if starts:

@@ -126,13 +126,13 @@ def held_out_scores(
             admission = Admission(batch, part, store, engine)
             done = admission.run(done)
             results = advance(admission.steps, store, engine)
-            is_late = np.array(admission.steps.at_ms, np.int64) >= from_ms
+            is_late = admission.steps.columns["at_ms"] >= from_ms
             surprise.append(results.score[: len(is_late)][is_late])
             close += [
                 float(results.close_surprise[results.left_by(end.previous)])
                 if end.previous >= 0
                 else end.surprise
-                for end in admission.entries
+                for _, end in admission.others
                 if isinstance(end, SessionEnd) and end.at_ms >= from_ms
             ]
         store.take_changes()

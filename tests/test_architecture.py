@@ -84,6 +84,7 @@ TESTED_ELSEWHERE = {
     "stream_app/core/late.py": "tests/core/test_refold.py",
     "stream_app/core/memory.py": "tests/core/test_rounds.py",
     "stream_app/core/newest.py": "tests/core/test_refold.py",
+    "stream_app/core/pending.py": "tests/core/test_admit.py",
     "stream_app/core/results.py": "tests/core/test_rounds.py",
     "stream_app/core/timeline.py": "tests/core/test_admit.py",
     "stream_app/commands/evaluate.py": "tests/commands/test_train.py",

@@ -4,8 +4,6 @@ Owns what needs no model: duplicates, lateness, the watermark, sessions, room fo
 early where it would have to drop a user whose events of this batch are not played yet.
 """
 
-import numpy as np
-
 from model.spec import Engine, item_hash
 from stream_app.core import compiled
 from stream_app.core.batch import BEFORE, EventBatch
@@ -16,46 +14,59 @@ from stream_app.core.entries import (
     Eviction,
     Expectation,
     Late,
+    Other,
     Refusal,
     SessionEnd,
+    Step,
     StepAt,
     Steps,
 )
+from stream_app.core.features import DURATION_EDGES_MS, dwell_code
 from stream_app.core.partition_record import VOCABULARY_HORIZON, VOCABULARY_MIN_EVENTS
-from stream_app.core.state import ID_HASH_BITS, ID_HIGH_HASH
+from stream_app.core.pending import Pending
+from stream_app.core.state import ID_HASH_BITS, NAMES_SESSION, STARTS_SESSION
 from stream_app.core.store import PartitionStore
 from stream_app.core.swap import Counted
 from stream_app.core.timeline import Seen, Session, Timeline, seen, timeline
 
 EXPIRY_BUCKET_MS = 3_600_000
-_LOW_32, _ID_HASH = (1 << 32) - 1, (1 << ID_HASH_BITS) - 1
+_ID_HASH = (1 << ID_HASH_BITS) - 1
 
 
 class Admission:
-    """Pass 1 over a part of a batch; ``entries`` and ``steps`` are its result."""
+    """Pass 1 over a part of a batch; ``steps`` and ``others`` are its result."""
 
     def __init__(
         self, batch: EventBatch, cleaned: list[Cleaned], store: PartitionStore, engine: Engine
     ) -> None:
         self.batch, self.store = batch, store
-        self.entries: list[Entry] = []
+        self.others: list[tuple[int, Other]] = []  # with the number of steps before each
         self.steps = Steps()
         self.duplicates = self.heartbeats = 0
         self._cleaned = cleaned
         self._vocabulary, self._spec = engine.vocabulary, engine.spec
         self._action_codes = {name: code for code, name in enumerate(engine.spec.actions)}
-        self._pending: dict[int, list[int]] = {}  # row -> its steps of this pass
+        self.pending = Pending(store, self.steps)
         self._timelines: dict[int, Timeline] = {}  # rows that something came late for
         self.stale: dict[int, Counted] = {}  # rows to rebuild before the steps of this pass
-        self._touched: set[int] = set()  # rows that entries of this pass refer to
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that happened, in order."""
+        found: list[Entry] = []
+        done = 0
+        for number, other in self.others:
+            found += map(StepAt, range(done, number))
+            found.append(other)
+            done = number
+        return [*found, *map(StepAt, range(done, len(self.steps)))]
 
     def run(self, start: int) -> int:
         """Admit records from ``start`` on; the index of the first one left for the next pass."""
         i = self._skip(start)
-        while i < len(self._cleaned):
-            if not self._admit(i):
-                return i
+        while i < len(self._cleaned) and self._admit(i):
             i = self._skip(i + 1)
+        self.store.steps_total += len(self.steps)
         return i
 
     def _skip(self, i: int) -> int:
@@ -65,7 +76,8 @@ class Admission:
         return compiled.passes.admit(
             self,
             i,
-            (Click, StepAt, SessionEnd, Expectation),
+            (Click, SessionEnd, Expectation),
+            DURATION_EDGES_MS,
             EXPIRY_BUCKET_MS,
             VOCABULARY_HORIZON,
             VOCABULARY_MIN_EVENTS,
@@ -74,7 +86,7 @@ class Admission:
     def _admit(self, i: int) -> bool:
         cleaned = self._cleaned[i]
         if isinstance(cleaned, Rejected):
-            self.entries.append(Refusal(i, cleaned))
+            self._tell(Refusal(i, cleaned))
             return True
         if isinstance(cleaned, Heartbeat):
             if not self._advance_watermark(i, cleaned.at_ms):
@@ -96,7 +108,7 @@ class Admission:
                 return True
         late = self._lateness(row, click.at_ms)
         if late is not None:
-            self.entries.append(Refusal(i, late))
+            self._tell(Refusal(i, late))
             return True
         if not self._advance_watermark(i, click.at_ms):
             return False
@@ -104,7 +116,7 @@ class Admission:
         if row is None:
             if store.is_full():
                 victim = store.oldest()
-                if store.slots[victim] in self._touched:
+                if self.pending.is_touched(store.slots[victim]):
                     return False
                 self._evict(i, victim)
             row = store.add(pseudonym)
@@ -112,25 +124,12 @@ class Admission:
         return True
 
     def _has_seen(self, row: int, id_hash: int) -> bool:
-        """Whether the ring, as it is after the steps of this pass, holds the event id."""
-        store, length = self.store, self._spec.ring_length
         if row in self._timelines:
             return self._timelines[row].holds(id_hash)
-        pending = self._pending.get(row, [])
-        if any(self.steps.id_hash[k] == id_hash for k in pending[-length:]):
-            return True
-        ring = store.columns["ring"][row]
-        filled = int(store.columns["used"][row])
-        for place in np.flatnonzero(ring["id_low"][:filled] == id_hash & _LOW_32).tolist():
-            high = int(ring["id_high"][place]) & ID_HIGH_HASH
-            if high == id_hash >> 32 and self._survives(row, place):
-                return True
-        return False
+        return self.pending.has_seen(row, id_hash)
 
-    def _survives(self, row: int, place: int) -> bool:
-        """Whether the steps of this pass leave a place of the ring as it is."""
-        start = int(self.store.columns["next"][row])
-        return (place - start) % self._spec.ring_length >= len(self._pending.get(row, []))
+    def _tell(self, other: Other) -> None:
+        self.others.append((len(self.steps), other))
 
     def _lateness(self, row: int | None, at_ms: int) -> Rejected | None:
         allowed = self.store.config.allowed_lateness_ms
@@ -146,8 +145,8 @@ class Admission:
 
     def _timeline(self, row: int) -> Timeline:
         if row not in self._timelines:
-            added = self._pending.get(row, [])
-            self._timelines[row] = timeline(self.store.rows[row : row + 1], self.steps, added)
+            added = [self.steps[k] for k in self.pending.of(row)]
+            self._timelines[row] = timeline(self.store.rows[row : row + 1], added)
         return self._timelines[row]
 
     def _advance_watermark(self, i: int, at_ms: int) -> bool:
@@ -162,7 +161,7 @@ class Admission:
         if bucket == record.expiry_bucket:
             return True
         idle = store.idle_since(record.watermark_ms - store.config.user_ttl_ms)
-        if any(store.slots[pseudonym] in self._touched for pseudonym in idle):
+        if any(self.pending.is_touched(store.slots[pseudonym]) for pseudonym in idle):
             return False
         for pseudonym in idle:
             self._evict(i, pseudonym)
@@ -170,14 +169,14 @@ class Admission:
         return True
 
     def _end_session(self, i: int, pseudonym: bytes, row: int, at_ms: int) -> None:
-        self.entries.append(self._session_end(i, pseudonym, row, at_ms))
+        self._tell(self._session_end(i, pseudonym, row, at_ms))
         self.store.columns["session_open"][row] = 0
         self.store.mark(pseudonym)
-        self._touched.add(row)
+        self.pending.ended.add(row)
 
     def _session_end(self, i: int, pseudonym: bytes, row: int, at_ms: int) -> SessionEnd:
         store, column = self.store, self.store.columns
-        pending = self._pending.get(row)
+        newest = self.pending.newest(row)
         return SessionEnd(
             i,
             pseudonym,
@@ -185,13 +184,13 @@ class Admission:
             at_ms,
             int(column["last_offset"][row]),
             int(column["session_events"][row]),
-            pending[-1] if pending else -1,
+            newest,
             float(column["close_surprise"][row]),
             Expectation(
                 column["expected_action"][row].tolist(),
                 column["expected_action_logp"][row].tolist(),
             ),
-            store.record.out_of_vocabulary or (pending is None and store.is_stale(row)),
+            store.record.out_of_vocabulary or (newest < 0 and store.is_stale(row)),
         )
 
     def erase(self, pseudonym: bytes) -> bool:
@@ -209,13 +208,13 @@ class Admission:
         session = self._session_end(i, pseudonym, row, at_ms) if is_open else None
         offset = int(store.columns["last_offset"][row])
         alert = store.alert(row)
-        self.entries.append(Eviction(i, pseudonym, at_ms, offset, alert, session))
+        self._tell(Eviction(i, pseudonym, at_ms, offset, alert, session))
         self._timelines.pop(row, None)
         store.remove(pseudonym)
 
     def _step(self, i: int, click: Click, pseudonym: bytes, row: int, id_hash: int) -> None:
-        store, column, steps = self.store, self.store.columns, self.steps
-        if store.stale_users and row not in self._pending and store.is_stale(row):
+        store, column = self.store, self.store.columns
+        if store.stale_users and self.pending.newest(row) < 0 and store.is_stale(row):
             counts = int(column["events_total"][row]), int(column["session_events"][row])
             self.stale[row] = Counted(*counts)
         last_ms, is_first = int(column["last_event_ms"][row]), not column["events_total"][row]
@@ -238,39 +237,55 @@ class Admission:
                 column["last_item"][row] = item
         column["last_offset"][row] = self.batch.offsets[i]
         column["events_total"][row] += 1
-        steps.starts.append(starts)
-        steps.gap_ms.append(-1 if starts and self._spec.reset_at_session else gap_ms)
-        steps.source_item.append(source)
-        self._book(i, click, pseudonym, row, id_hash, item)
+        if starts and self._spec.reset_at_session:
+            gap_ms = -1
+        step = self._booked(i, click, pseudonym, row, id_hash, item, starts, gap_ms, source)
         if row in self._timelines and click.at_ms >= last_ms:
-            self._timelines[row].append(seen(steps, len(steps.row) - 1))
+            self._timelines[row].append(seen(step))
 
-    def _book(
-        self, i: int, click: Click, pseudonym: bytes, row: int, id_hash: int, item: int
-    ) -> None:
-        store, column, steps = self.store, self.store.columns, self.steps
-        pending = self._pending.setdefault(row, [])
-        steps.round.append(len(pending))
-        pending.append(len(steps.row))
-        self.entries.append(StepAt(len(steps.row)))
-        steps.batch_row.append(i)
-        steps.row.append(row)
-        steps.at_ms.append(click.at_ms)
-        steps.dwell_ms.append(-1 if click.dwell_ms is None else click.dwell_ms)
-        steps.position.append(int(column["session_events"][row]))
-        steps.total.append(int(column["events_total"][row]))
-        steps.item.append(self._vocabulary.code(click.item_id))
-        steps.action.append(self._action_codes.get(click.action, 1))
-        steps.item_hash.append(item)
-        steps.id_hash.append(id_hash)
+    def _booked(
+        self,
+        i: int,
+        click: Click,
+        pseudonym: bytes,
+        row: int,
+        id_hash: int,
+        item: int,
+        starts: bool,
+        gap_ms: int,
+        source: int,
+    ) -> Step:
+        store, column, k = self.store, self.store.columns, len(self.steps)
+        before, code = self.pending.newest(row), self._vocabulary.code(click.item_id)
+        mark = self._action_codes.get(click.action, 1) | starts * STARTS_SESSION
+        dwell_ms = -1 if click.dwell_ms is None else click.dwell_ms
         if click.item_id is not None:
-            store.record.see_item(steps.item[-1] < self._spec.item_count)
-        steps.fallback.append(store.record.out_of_vocabulary)
-        steps.click.append(click)
-        steps.pseudonym.append(pseudonym)
-        self._touched.add(row)
+            store.record.see_item(code < self._spec.item_count)
+        step = Step(
+            at_ms=click.at_ms,
+            gap_ms=gap_ms,
+            position=int(column["session_events"][row]),
+            total=int(column["events_total"][row]),
+            row=row,
+            round=0 if before < 0 else self.steps[before].round + 1,
+            batch_row=i,
+            before=before,
+            id_hash=id_hash,
+            item=code,
+            item_hash=item,
+            source_item=source,
+            dwell_ms=dwell_ms,
+            mark=mark | (click.session_id is not None) * NAMES_SESSION,
+            dwell=dwell_code(dwell_ms),
+            starts=starts,
+            fallback=store.record.out_of_vocabulary,
+            pseudonym=pseudonym,
+        )
+        self.steps.add(step, click)
+        self.pending.add(row, k)
         store.touch(pseudonym)
         store.set_timer(row)
+        return step
 
     def _put_late(self, row: int, late: Seen, session_hash: int) -> tuple[bool, int, int]:
         """Put an event in behind the user's newest one: whether it starts a session, the time since
@@ -282,9 +297,9 @@ class Admission:
         for name, value in zip(names, placed.session, strict=True):
             column[name][row] = value
         column["sessions_total"][row] = int(column["sessions_total"][row]) + placed.begun
-        pending = self._pending.get(row, [])
+        pending = self.pending.of(row)
         newest = next((k for k in reversed(pending) if k not in steps.late), -1)
-        steps.late[len(steps.row)] = Late(
+        steps.late[len(steps)] = Late(
             next_starts=placed.next_starts,
             newest=newest,
             newest_ms=int(column["last_event_ms"][row]),

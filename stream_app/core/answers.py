@@ -69,14 +69,14 @@ class Counted:
 
     def fallbacks(self, steps: Steps) -> npt.NDArray[np.uint8]:
         """By step [N]."""
-        found = np.array(steps.fallback, np.uint8) * np.uint8(OUT_OF_VOCABULARY)
+        found = steps.columns["fallback"] * np.uint8(OUT_OF_VOCABULARY)
         if self._route.degraded >= 3:
             found[found == 0] = OVERLOAD
         return found
 
     def learns(self, steps: Steps, offsets: Numbers) -> tuple[set[int], set[int]]:
         """Steps whose items are unknown, and those whose known items are only counted."""
-        item, spec = np.array(steps.item, np.int64), self._spec
+        item, spec = steps.columns["item"], self._spec
         is_known = item < spec.item_count
         unknown, seen = set[int](), set[int]()
         if not is_known.all():
@@ -119,18 +119,18 @@ def answers(
     counted: Counted,
 ) -> Answers:
     """The predictions of steps whose records have these ``offsets`` [N]; ``counted`` learns."""
-    n = len(steps.row)
+    n = len(steps)
     newest = {k: newest_of(k, steps, batch, store) for k in steps.late}
     fallbacks = counted.fallbacks(steps)
     lists, told = _count(steps, offsets, fallbacks, newest, counted)
     ids = [click.event_id for click in steps.click]
     every = Answers(
-        rows=np.array(steps.batch_row, np.int64),
+        rows=steps.columns["batch_row"].copy(),
         users=steps.pseudonym,
         event_ids=_named(ids, offsets, batch),
         entries=np.arange(n),
         offsets=offsets,
-        at_ms=np.array(steps.at_ms, np.int64),
+        at_ms=steps.columns["at_ms"].copy(),
         revisions=np.zeros(n, np.int64),
         fallbacks=fallbacks,
         lists=lists,
@@ -161,13 +161,13 @@ def _count(
     unknown, seen = counted.learns(steps, offsets)
     told_of = np.flatnonzero(fallbacks).tolist() if fallbacks.any() else []
     for k in sorted(unknown | seen | set(told_of)):
-        item_id, offset = steps.click[k].item_id, int(offsets[k])
+        item_id, offset, step = steps.click[k].item_id, int(offsets[k]), steps[k]
         if item_id is not None and (k in unknown or k in seen):
             # Only that it was seen: to learn and rank what follows what costs more than the model.
-            source = 0 if k in seen else steps.source_item[k]
+            source = 0 if k in seen else step.source_item
             counted.learn(source, item_id, offset)
         if fallbacks[k]:
-            lists[k] = counted.tell(fallbacks[k], steps.item_hash[k] or steps.source_item[k])
+            lists[k] = counted.tell(fallbacks[k], step.item_hash or step.source_item)
             if (one := newest.get(k)) is not None:
                 told[k] = counted.tell(fallbacks[k], one.item)
     return lists, told

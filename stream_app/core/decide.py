@@ -12,7 +12,7 @@ from stream_app.core.answers import Counted, answers
 from stream_app.core.batch import EventBatch, OutputBatch, Record, Route
 from stream_app.core.clean import Rejected
 from stream_app.core.encode import Frame, Outlook, encode
-from stream_app.core.entries import Entry, Eviction, Refusal, SessionEnd, StepAt, Steps
+from stream_app.core.entries import Eviction, Other, Refusal, SessionEnd, Steps
 from stream_app.core.events import Anomaly, HeaderValue, RejectedRecord, Source
 from stream_app.core.judge import End, Happening, Judge
 from stream_app.core.newest import keep_newest
@@ -51,18 +51,16 @@ class Decider:
         self._frame = Frame(*place, engine.version, route, spec, engine.vocabulary, most)
         self._counted = Counted(spec, store, route, most, out)
 
-    def decide(self, entries: list[Entry]) -> None:
+    def decide(self, others: list[tuple[int, Other]]) -> None:
+        """``others`` are what happened besides the steps, with the number of steps before each."""
         ends: list[End] = []
-        number = 0  # of the steps so far
-        for entry in entries:
-            if isinstance(entry, StepAt):
-                number += 1
-            elif isinstance(entry, Refusal):
-                self._refuse(entry.batch_row, entry.rejected)
+        for number, other in others:
+            if isinstance(other, Refusal):
+                self._refuse(other.batch_row, other.rejected)
             else:
-                ends.append((number, entry))
+                ends.append((number, other))
         self._judge.judge(ends, self._step, self._end)
-        if number:
+        if len(self._steps):
             self._answer()
             self._watch()
             keep_newest(self._steps, self._batch, self._store)
@@ -78,10 +76,11 @@ class Decider:
     def _step(self, k: int) -> None:
         """Judge a step of which there may be more to say than its verdict."""
         steps, batch = self._steps, self._batch
-        i, click = steps.batch_row[k], steps.click[k]
+        step, click = steps[k], steps.click[k]
+        i = step.batch_row
         source = Source(batch.topic, batch.partition, batch.offsets[i])
         event_id = click.event_id or f"{source.topic}-{source.partition}-{source.offset}"
-        happening = Happening(i, steps.pseudonym[k], event_id, source, click.at_ms)
+        happening = Happening(i, step.pseudonym, event_id, source, click.at_ms)
         self._judge.step(k, happening)
         if k in steps.late:
             self._judge.correction(k)
@@ -92,20 +91,20 @@ class Decider:
         outlook = _outlook(results, self._frame.spec)
         records = encode(self._frame, told, outlook, self._judge.verdicts)
         out.predictions = [*out.predictions, *records] if out.predictions else records
-        out.outcomes["predicted"] += len(steps.row)
+        out.outcomes["predicted"] += len(steps)
         out.late += len(steps.late)
-        out.corrections += len(records) - len(steps.row)
+        out.corrections += len(records) - len(steps)
         if told.fallbacks.any():
             out.fallbacks += int(np.count_nonzero(told.fallbacks[told.revisions == 0]))
 
     def _watch(self) -> None:
         """Hold what watched users did against what was answered before it."""
         steps, recall, known = self._steps, self._store.recall, self._frame.spec.item_count
-        for k, row in enumerate(steps.row):
-            if row % EVERY_ROWS == 0 and k not in steps.late:
-                is_judged = steps.item[k] < known and not steps.starts[k]
-                top = self._results.top_items[k]
-                recall.see(row, steps.total[k], steps.item[k], is_judged, top)
+        for k in np.flatnonzero(steps.columns["row"] % EVERY_ROWS == 0).tolist():
+            if k not in steps.late:
+                step = steps[k]
+                is_judged = step.item < known and not step.starts
+                recall.see(step.row, step.total, step.item, is_judged, self._results.top_items[k])
 
     def _refuse(self, i: int, rejected: Rejected) -> None:
         out, batch = self._out, self._batch

@@ -1,8 +1,10 @@
 """What pass 1 hands on: the batch's happenings in order, and columns of the model's steps."""
 
+from struct import Struct
 from typing import NamedTuple
 
-import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from stream_app.core.alerts import Alert
 from stream_app.core.clean import Click, Rejected
@@ -51,7 +53,8 @@ class Eviction(NamedTuple):
     session: SessionEnd | None
 
 
-Entry = Refusal | StepAt | SessionEnd | Eviction
+Other = Refusal | SessionEnd | Eviction
+Entry = StepAt | Other
 
 
 class Late(NamedTuple):
@@ -64,24 +67,74 @@ class Late(NamedTuple):
     corrections: int  # of the newest event's prediction in this pass, this one counted
 
 
-class Steps(msgspec.Struct):
-    """Columns of the accepted events, one entry per step of the model."""
+class Step(NamedTuple):
+    """An accepted event."""
 
-    batch_row: list[int] = []
-    row: list[int] = []
-    round: list[int] = []  # how many events of the same user come before it in this pass
-    at_ms: list[int] = []
-    gap_ms: list[int] = []  # since the user's event before; -1: none that counts, or late
-    dwell_ms: list[int] = []  # -1: unknown
-    position: list[int] = []  # events of the session at hand so far
-    total: list[int] = []  # events of the user so far
-    starts: list[bool] = []  # first of its session
-    item: list[int] = []  # item code
-    action: list[int] = []  # action code
-    item_hash: list[int] = []
-    id_hash: list[int] = []
-    source_item: list[int] = []  # item hash of the session's newest item before; 0: none
-    fallback: list[bool] = []
-    click: list[Click] = []
-    pseudonym: list[bytes] = []
-    late: dict[int, Late] = {}  # by step, in order
+    at_ms: int
+    gap_ms: int  # since the user's event before; -1: none that counts, or late
+    position: int  # events of the session at hand so far
+    total: int  # events of the user so far
+    row: int
+    round: int  # how many events of the same user come before it in this pass
+    batch_row: int
+    before: int  # the same user's step before it in this pass, -1: none
+    id_hash: int
+    item: int  # item code
+    item_hash: int
+    source_item: int  # item hash of the session's newest item before; 0: none
+    dwell_ms: int  # -1: unknown
+    mark: int  # action code with session marks, as the ring keeps it
+    dwell: int  # code, as the ring keeps it
+    starts: bool  # first of its session
+    fallback: bool
+    pseudonym: bytes
+
+
+# A step as it lies in a table; the loops in C know it as a struct.
+_PACKING = Struct("<8qQi2Ii2B2?4x16s")
+TABLE = np.dtype(
+    {
+        "names": Step._fields,
+        "formats": [*["<i8"] * 8, "<u8", "<i4", "<u4", "<u4", "<i4", "u1", "u1", "?", "?", "V16"],
+        "offsets": [*range(0, 72, 8), 72, 76, 80, 84, 88, 89, 90, 91, 96],
+        "itemsize": _PACKING.size,
+    }
+)
+
+
+class Steps:
+    """The accepted events of a pass in order: a table, and what does not fit a table beside it."""
+
+    def __init__(self) -> None:
+        self.table = bytearray()
+        self.click: list[Click] = []
+        self.late: dict[int, Late] = {}  # by step, in order
+        self._columns: npt.NDArray[np.void] | None = None
+
+    def __len__(self) -> int:
+        return len(self.click)
+
+    def __getitem__(self, k: int) -> Step:
+        return Step(*_PACKING.unpack_from(self.table, k * _PACKING.size))
+
+    def add(self, step: Step, click: Click) -> None:
+        """Add a step. Not after somebody has asked for columns."""
+        self.table += _PACKING.pack(*step)
+        self.click.append(click)
+
+    @property
+    def columns(self) -> npt.NDArray[np.void]:
+        """All steps by name of the field [N]."""
+        if self._columns is None:
+            self._columns = np.frombuffer(self.table, TABLE)
+        return self._columns
+
+    def of(self, name: str) -> list[int]:
+        """A column as a list of numbers."""
+        numbers: list[int] = self.columns[name].tolist()
+        return numbers
+
+    @property
+    def pseudonym(self) -> list[bytes]:
+        whole = self.columns["pseudonym"].tobytes()
+        return [whole[start : start + 16] for start in range(0, len(whole), 16)]

@@ -21,6 +21,7 @@ from stream_app.core.events import (
 )
 from stream_app.core.memory import likeliest_actions
 from stream_app.core.results import Results
+from stream_app.core.state import ACTION_CODE
 from stream_app.core.store import PartitionStore
 
 # A part of the surprise below this share explains nothing.
@@ -65,9 +66,9 @@ class Judge:
         self._steps, self._results, self._announce = steps, results, announce
         self._reservoir, self._rate = store.reservoirs["surprise"], store.config.alert_rate
         self.verdicts = unjudged(results.score)
-        self._rows = np.array(steps.row, np.intp)
-        self.offsets = np.array(batch.offsets, np.int64)[np.array(steps.batch_row, np.intp)]
-        self._unjudged = np.array(steps.fallback, np.bool_)
+        self._rows = steps.columns["row"]
+        self.offsets = np.array(batch.offsets, np.int64)[steps.columns["batch_row"]]
+        self._unjudged = steps.columns["fallback"]
         self._late = np.zeros(len(self._rows), np.bool_)
         if steps.late:
             self._late[list(steps.late)] = True
@@ -102,7 +103,7 @@ class Judge:
 
     def step(self, k: int, where: Happening) -> None:
         """Find the verdict on a step that is not calm; moves its user's alert and the reservoir."""
-        verdicts, row, reservoir = self.verdicts, self._steps.row[k], self._reservoir
+        verdicts, row, reservoir = self.verdicts, self._steps[k].row, self._reservoir
         score, config = float(verdicts.scores[k]), self._store.config
         if self._unjudged[k]:
             return
@@ -240,7 +241,7 @@ class Judge:
         expected = _alternatives(
             results.expected_action[k].tolist(), results.expected_action_logp[k].tolist(), names
         )
-        observed = names[self._steps.action[k]]
+        observed = names[self._steps[k].mark & ACTION_CODE]
         found.append((action, AlertReason("action", observed, probability(-action), expected)))
         found.sort(key=lambda pair: -pair[0])
         return [reason for part, reason in found if part >= _REASON_SHARE * (item + action)]

@@ -29,13 +29,14 @@ def newest_of(k: int, steps: Steps, batch: EventBatch, store: PartitionStore) ->
 
     Asks rows as they are before ``keep_newest`` of this pass.
     """
-    late, row, column = steps.late[k], steps.row[k], store.columns
+    step, late, column = steps[k], steps.late[k], store.columns
+    row = step.row
     if late.newest >= 0:
-        offset, before = batch.offsets[steps.batch_row[late.newest]], 0
+        offset, before = batch.offsets[steps[late.newest].batch_row], 0
         event_id = steps.click[late.newest].event_id
     else:
         offset, before = int(column["newest_offset"][row]), int(column["revision"][row])
-        tail = store.long_ids.get(steps.pseudonym[k], b"")
+        tail = store.long_ids.get(step.pseudonym, b"")
         event_id = read_event_id(bytes(column["event_id"][row]), tail)
     if offset < 0:
         return None
@@ -47,15 +48,18 @@ def keep_newest(steps: Steps, batch: EventBatch, store: PartitionStore) -> None:
     """Write into the rows what this pass made their newest events."""
     column = store.columns
     # By row its last step that is not late: later ones take the place of earlier ones.
-    newest = dict(zip(steps.row, range(len(steps.row)), strict=True))
+    row_of = steps.of("row")
+    newest = dict(zip(row_of, range(len(steps)), strict=True))
     if steps.late:
-        newest = {row: k for k, row in enumerate(steps.row) if k not in steps.late}
+        newest = {row: k for k, row in enumerate(row_of) if k not in steps.late}
     if newest:
         rows, ks = np.fromiter(newest, np.intp, len(newest)), list(newest.values())
-        column["newest_offset"][rows] = [batch.offsets[steps.batch_row[k]] for k in ks]
+        column["newest_offset"][rows] = [
+            batch.offsets[i] for i in steps.columns["batch_row"][ks].tolist()
+        ]
         column["revision"][rows] = 0
         column["event_id"][rows] = np.array(_held(ks, steps, store), f"S{EVENT_ID_BYTES}")
-    corrected = {steps.row[k]: late for k, late in steps.late.items()}
+    corrected = {row_of[k]: late for k, late in steps.late.items()}
     for row, late in corrected.items():
         if late.newest == newest.get(row, -1):
             revision = int(column["revision"][row]) + late.corrections
@@ -69,7 +73,7 @@ def _held(ks: list[int], steps: Steps, store: PartitionStore) -> list[bytes]:
         for place, k in enumerate(ks):
             ids[place], tail = stored_event_id(steps.click[k].event_id)
             if tail:
-                store.long_ids[steps.pseudonym[k]] = tail
+                store.long_ids[steps[k].pseudonym] = tail
             else:
-                store.long_ids.pop(steps.pseudonym[k], None)
+                store.long_ids.pop(steps[k].pseudonym, None)
     return ids

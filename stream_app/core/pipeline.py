@@ -123,7 +123,7 @@ def _play(
             shadow.watch(admission.steps, results, store.rows, burst_ms)
         mark("advance")
         decider = Decider(batch, store, engine, route, admission.steps, results, out)
-        decider.decide(admission.entries)
+        decider.decide(admission.others)
         out.outcomes["duplicate"] += admission.duplicates
         out.outcomes["heartbeat"] += admission.heartbeats
         mark("decide")
@@ -141,10 +141,10 @@ def _erase(
     admission = Admission(batch, [], store, engine)
     ordered = dict.fromkeys(pseudonym for offset, pseudonym in route.erasures if offset >= done)
     out.erased = sum(admission.erase(pseudonym) for pseudonym in ordered)
-    if admission.entries:
+    if admission.others:
         results = advance(admission.steps, store, engine)
         decider = Decider(batch, store, engine, route, admission.steps, results, out)
-        decider.decide(admission.entries)
+        decider.decide(admission.others)
     store.record.erased_as_of = route.as_of
 
 

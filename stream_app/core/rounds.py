@@ -12,7 +12,7 @@ from model.spec import Engine, Memory, Tokens
 from stream_app.core import compiled, features, late, memory, window
 from stream_app.core.entries import Steps
 from stream_app.core.results import Results, empty, keep
-from stream_app.core.state import ACTION_CODE, NAMES_SESSION, STARTS_SESSION
+from stream_app.core.state import ACTION_CODE
 from stream_app.core.store import PartitionStore
 
 Places = npt.NDArray[np.intp]
@@ -20,16 +20,18 @@ Play = Callable[[Places, dict[str, Any], PartitionStore, Engine, Results], None]
 
 _RING = ("used", "next", "ring_base_ms", "ring")
 
-# A step as the loops in C read it.
-_TABLE = np.dtype(
-    [(name, np.int64) for name in ("at_ms", "gap_ms", "position", "total", "row", "round")]
-    + [("id_hash", np.uint64), ("item", np.int32), ("item_hash", np.uint32), ("mark", np.uint8)]
-    + [("dwell", np.uint8), ("starts", np.bool_), ("unused", "V5")]
+_COLUMNS: tuple[str, ...] = (
+    "at_ms",
+    "gap_ms",
+    "position",
+    "total",
+    "row",
+    "round",
+    "id_hash",
+    "item",
+    "item_hash",
 )
-_LISTS = (
-    *("at_ms", "gap_ms", "position", "total", "row", "round", "id_hash", "item", "item_hash"),
-    *("action", "dwell_ms", "starts", "click"),
-)
+_COLUMNS += ("mark", "dwell", "starts")
 _FOUND = (
     *("item_surprise", "action_surprise", "top_items", "top_logp"),
     *("action_logp", "cart", "purchase", "gap_logp"),
@@ -39,8 +41,8 @@ _TOLD = ("dense", *_FOUND, "score", "close_surprise", *memory.EXPECTED_FIELDS)
 
 def advance(steps: Steps, store: PartitionStore, engine: Engine) -> Results:
     """Play the steps; writes windows and memories of their users into the store."""
-    results = empty(len(steps.row), list(steps.late), engine.spec)
-    if not steps.row:
+    results = empty(len(steps), list(steps.late), engine.spec)
+    if not len(steps):
         return results
     columns = _columns(steps)
     play_round = _round if compiled.passes is None else _compiled_round
@@ -152,32 +154,10 @@ def _compiled_round(
 
 
 def _columns(steps: Steps) -> dict[str, Any]:
-    if compiled.passes is None:
-        return _plain_columns(steps)
-    table = np.zeros((len(steps.row), _TABLE.itemsize), np.uint8)
-    lists = tuple(getattr(steps, name) for name in _LISTS)
-    compiled.passes.table(lists, features.DURATION_EDGES_MS, table)
-    whole = table.view(_TABLE)[:, 0]
-    columns: dict[str, Any] = {name: whole[name] for name in _TABLE.names or ()}
-    return _with_late(columns, steps) | {"table": table}
-
-
-def _plain_columns(steps: Steps) -> dict[str, Any]:
-    types: dict[str, Any] = dict.fromkeys(("at_ms", "gap_ms", "position", "total"), np.int64)
-    types |= {"row": np.intp, "round": np.intp, "starts": np.bool_, "item": np.int32}
-    types |= {"item_hash": np.uint32, "id_hash": np.uint64}
-    columns = {name: np.array(getattr(steps, name), dtype) for name, dtype in types.items()}
-    marks = [
-        action | starts * STARTS_SESSION | (click.session_id is not None) * NAMES_SESSION
-        for action, starts, click in zip(steps.action, steps.starts, steps.click, strict=True)
-    ]
-    columns["mark"] = np.array(marks, np.uint8)
-    columns["dwell"] = np.array([features.dwell_code(ms) for ms in steps.dwell_ms], np.uint8)
-    return _with_late(columns, steps)
-
-
-def _with_late(columns: dict[str, Any], steps: Steps) -> dict[str, Any]:
+    table = steps.columns
+    columns: dict[str, Any] = {name: table[name] for name in _COLUMNS}
+    columns["table"] = np.frombuffer(steps.table, np.uint8).reshape(len(steps), -1)
     if steps.late:
         nexts = {k: found.next_starts for k, found in steps.late.items()}
-        columns["next_starts"] = np.array([nexts.get(k, False) for k in range(len(steps.row))])
+        columns["next_starts"] = np.array([nexts.get(k, False) for k in range(len(steps))])
     return columns

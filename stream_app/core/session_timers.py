@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stream_app.core import compiled
+
 Due = tuple[int, int]
 """(deadline in epoch ms, offset of the session's last event): the order in which sessions end."""
 
@@ -23,7 +25,9 @@ class SessionTimers:
     """
 
     def __init__(self) -> None:
-        self.heap: list[tuple[int, int, int, int]] = []  # deadline, offset, number, row
+        # Of (deadline, offset, number, row): a list, or what the loops in C know as a heap.
+        self._passes = compiled.passes
+        self.heap: Any = self._new_heap()
         self.number_of = np.zeros(_FIRST_ROWS, np.int64)  # of a row's timer; 0: it has none
         self.set_total = 0
         self._waiting: npt.NDArray[np.int64] = np.zeros((0, 4), np.int64)  # as in the heap
@@ -37,11 +41,11 @@ class SessionTimers:
         self.make_room(row + 1)
         self.set_total += 1
         self.number_of[row] = self.set_total
-        heapq.heappush(self.heap, (*due, self.set_total, row))
+        self._push(*due, self.set_total, row)
 
     def set_all(self, due_ms: Any, offsets: Any, rows: npt.NDArray[np.intp]) -> None:
         """Replace all timers by these [N]."""
-        self.heap.clear()
+        self.heap = self._new_heap()
         self.number_of[:] = 0
         self.make_room(int(rows.max(initial=-1)) + 1)
         numbers = np.arange(len(rows)) + self.set_total + 1
@@ -59,8 +63,8 @@ class SessionTimers:
     def pop(self, watermark_ms: int) -> tuple[int, Due] | None:
         """The row whose deadline is the first, where it is not behind the watermark."""
         self.wake(watermark_ms)
-        while self.heap and self.heap[0][0] <= watermark_ms:
-            deadline_ms, offset, number, row = heapq.heappop(self.heap)
+        while (first := self._pop(watermark_ms)) is not None:
+            deadline_ms, offset, number, row = first
             if self.number_of[row] == number:
                 self.number_of[row] = 0
                 return row, (deadline_ms, offset)
@@ -70,8 +74,23 @@ class SessionTimers:
         """Put what waits and may be due into the heap."""
         while self.waiting_ms <= watermark_ms:
             for timer in self._waiting[:_CHUNK].tolist():
-                heapq.heappush(self.heap, tuple(timer))
+                self._push(*timer)
             self._wait(self._waiting[_CHUNK:])
+
+    def _new_heap(self) -> Any:
+        return [] if self._passes is None else self._passes.heap()
+
+    def _push(self, deadline_ms: int, offset: int, number: int, row: int) -> None:
+        if self._passes is None:
+            heapq.heappush(self.heap, (deadline_ms, offset, number, row))
+        else:
+            self._passes.push(self.heap, deadline_ms, offset, number, row)
+
+    def _pop(self, watermark_ms: int) -> tuple[int, int, int, int] | None:
+        if self._passes is not None:
+            return self._passes.pop(self.heap, watermark_ms)
+        is_due = self.heap and self.heap[0][0] <= watermark_ms
+        return heapq.heappop(self.heap) if is_due else None
 
     def _wait(self, timers: npt.NDArray[np.int64]) -> None:
         self._waiting = timers

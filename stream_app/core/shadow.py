@@ -84,7 +84,7 @@ class Shadow:
 
     def _watch(self, steps: Steps, results: Results, held: Rows, burst_ms: int) -> None:
         of_row: dict[int, list[int]] = {}
-        for k, row in enumerate(steps.row):
+        for k, row in enumerate(steps.of("row")):
             if row < WATCHED_ROWS:
                 of_row.setdefault(row, []).append(k)
         if not of_row:
@@ -147,8 +147,8 @@ class _Told:
     """What a pass says of its steps: who was judged needs an answer before it in its session."""
 
     def __init__(self, steps: Steps, results: Results, live: Engine) -> None:
-        known = np.array(steps.item, np.int64) < live.spec.item_count
-        self.results, self.is_open = results, known & ~np.array(steps.starts, np.bool_)
+        known = steps.columns["item"] < live.spec.item_count
+        self.results, self.is_open = results, known & ~steps.columns["starts"]
 
 
 class _Comparison:

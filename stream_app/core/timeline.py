@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from stream_app.core.entries import Steps
+from stream_app.core.entries import Step
 from stream_app.core.state import ID_HIGH_HASH, NAMES_SESSION, STARTS_SESSION, Rows
 from stream_app.core.window import by_rank, times_ms
 
@@ -121,7 +121,7 @@ class Timeline:
         return unknown
 
 
-def timeline(row: Rows, steps: Steps, added: list[int]) -> Timeline:
+def timeline(row: Rows, added: list[Step]) -> Timeline:
     """The timeline of a row [1] and of the steps that this pass ``added``, none of them late."""
     used, places = int(row["used"][0]), by_rank(row)[0]
     ring, times = row["ring"][0][places[:used]], times_ms(row)[0][places[:used]]
@@ -131,10 +131,10 @@ def timeline(row: Rows, steps: Steps, added: list[int]) -> Timeline:
     marks = ring["action"]
     columns = (times, hashes, ring["item"], marks & STARTS_SESSION != 0, marks & NAMES_SESSION != 0)
     events = [Seen(*fields) for fields in zip(*(c.tolist() for c in columns), strict=True)]
-    return Timeline(events + [seen(steps, k) for k in added], row["ring"].shape[1])
+    return Timeline(events + [seen(step) for step in added], row["ring"].shape[1])
 
 
-def seen(steps: Steps, k: int) -> Seen:
+def seen(step: Step) -> Seen:
     """A step as a timeline remembers it."""
-    is_named = steps.click[k].session_id is not None
-    return Seen(steps.at_ms[k], steps.id_hash[k], steps.item_hash[k], steps.starts[k], is_named)
+    is_named = step.mark & NAMES_SESSION != 0
+    return Seen(step.at_ms, step.id_hash, step.item_hash, step.starts, is_named)

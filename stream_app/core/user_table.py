@@ -35,6 +35,9 @@ class UserTable:
         self.strangers: dict[bytes, bytes] = {}  # restored values that do not fit the layout
         self.stale_users = 0  # whose memory an earlier generation wrote
         self.changed: dict[bytes, None] = {}
+        # Steps are counted over all passes: a number below a pass's first is none of its steps.
+        self.steps_total = 1
+        self.step_numbers = np.zeros(_FIRST_ROWS, np.int64)  # of a row's newest step
         self._initial = engine.initial(1)
         self._free = list(range(_FIRST_ROWS - 1, -1, -1))
 
@@ -132,6 +135,7 @@ class UserTable:
         # As bytes: field by field it takes long. The new half is no memory until it is written.
         rows.view(np.uint8)[: self.rows.nbytes] = self.rows.view(np.uint8)
         self._hold(rows)
+        self.step_numbers = np.append(self.step_numbers, np.zeros(size, np.int64))
         self.pseudonyms.extend([b""] * size)
         self._free = list(range(2 * size - 1, size - 1, -1))
 

@@ -56,17 +56,16 @@ def fold(clicks: Iterable[pa.RecordBatch], folding: Folding) -> Iterator[pa.Reco
             done = admission.run(done)
             results = advance(admission.steps, store, engine)
             steps = admission.steps
-            if steps.row:
+            if len(steps):
                 found = []
-                for step, place in enumerate(steps.batch_row):
-                    row = origin[place]
+                for number in range(len(steps)):
+                    step = steps[number]
+                    row = origin[step.batch_row]
                     assert row is not None  # noqa: S101 (heartbeats make no steps)
                     user = str(row["user_id"])
-                    sessions[user] = sessions.get(user, 0) + steps.starts[step]
-                    found.append(
-                        _folded_row(row, sessions[user], steps.position[step], steps.gap_ms[step])
-                    )
-                yield _batch(found, results.dense[: len(steps.row)], schema)
+                    sessions[user] = sessions.get(user, 0) + step.starts
+                    found.append(_folded_row(row, sessions[user], step.position, step.gap_ms))
+                yield _batch(found, results.dense[: len(steps)], schema)
         store.take_changes()
 
 

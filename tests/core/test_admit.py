@@ -21,6 +21,7 @@ from stream_app.core.config import CoreConfig
 from stream_app.core.entries import Entry, Eviction, Refusal, SessionEnd, StepAt
 from stream_app.core.partition_record import VOCABULARY_HORIZON, VOCABULARY_MIN_EVENTS
 from stream_app.core.rounds import advance
+from stream_app.core.state import ACTION_CODE
 from stream_app.core.store import PartitionStore
 from tests.core.streams import KEY, START_MS, event_batch, flows, records
 
@@ -290,10 +291,10 @@ def happened(entry: Entry, admission: Admission, start: int) -> Happened:
         left = None if entry.session is None else entry.session.events
         return Gone(start + entry.batch_row, entry.pseudonym, entry.at_ms, entry.offset, left)
     assert isinstance(entry, StepAt)
-    k, steps = entry.number, admission.steps
-    names = [name for name in Step._fields if name not in ("batch_row", "user")]
-    rest: dict[str, Any] = {name: getattr(steps, name)[k] for name in names}
-    return Step(start + steps.batch_row[k], steps.pseudonym[k], **rest)
+    step = admission.steps[entry.number]
+    names = [name for name in Step._fields if name not in ("batch_row", "user", "action")]
+    rest: dict[str, Any] = {name: getattr(step, name) for name in names}
+    return Step(start + step.batch_row, step.pseudonym, action=step.mark & ACTION_CODE, **rest)
 
 
 CONFIGS = st.fixed_dictionaries(
@@ -405,8 +406,9 @@ def test_unknown_items_are_counted_over_the_last_two_thousand(tiny_engine_with: 
     for n, one in enumerate(clicks):
         plain.play(n, one, store.pseudonym)
     told = [entry.fallback for entry in plain.found if isinstance(entry, Step)]
-    assert admission.steps.fallback == told
-    assert 5500 < admission.steps.fallback.index(True) < 7048
+    found = admission.steps.of("fallback")
+    assert found == told
+    assert 5500 < found.index(True) < 7048
 
 
 def test_a_session_ends_exactly_when_its_gap_has_passed(tiny_engine_with: Make) -> None:

@@ -18,7 +18,7 @@ from stream_app.core.entries import Steps
 from stream_app.core.memory import likeliest_actions
 from stream_app.core.results import Results
 from stream_app.core.rounds import advance
-from stream_app.core.state import EXPECTED, NO_ACTION
+from stream_app.core.state import ACTION_CODE, EXPECTED, NO_ACTION
 from stream_app.core.store import PartitionStore
 from tests.core.streams import KEY, START_MS, clicks, event_batch, flows, in_time
 from tests.tiny_model import ACTIONS
@@ -101,18 +101,19 @@ def test_rounds_are_one_event_after_the_other(
     )
     people, values = dict[bytes, Person](), in_time(values)
     for steps, results, _ in passes(values, [cut for cut in cuts if cut < len(values)], engine):
-        gaps = features.gap_codes(np.array(steps.gap_ms, np.int64), engine.spec)
-        for k in range(len(steps.row)):
-            person = people.setdefault(steps.pseudonym[k], Person(engine))
+        gaps = features.gap_codes(steps.columns["gap_ms"], engine.spec)
+        for k in range(len(steps)):
+            one = steps[k]
+            person = people.setdefault(one.pseudonym, Person(engine))
             tokens = Tokens(
-                codes(steps.item[k]),
-                codes(steps.action[k]),
+                codes(one.item),
+                codes(one.mark & ACTION_CODE),
                 gaps[k : k + 1],
                 results.dense[k, None],
             )
-            starts = steps.starts[k]
+            starts = one.starts
             expected = None if starts and reset else person.last
-            made, score = person.step(tokens, steps.at_ms[k], starts)
+            made, score = person.step(tokens, one.at_ms, starts)
             assert_same(made, results, k)
             assert results.score[k] == score
             assert_expected(expected, results, k)

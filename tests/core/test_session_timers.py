@@ -1,9 +1,11 @@
 """A heap of deadlines against a plain dict of them."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_app.core import compiled
 from stream_app.core.session_timers import Due, SessionTimers
 
 ROWS = (0, 1, 2, 255, 256, 3_000)
@@ -17,11 +19,18 @@ STEPS = st.lists(
 )
 
 
-@given(steps=STEPS)
+def session_timers(is_plain: bool) -> SessionTimers:
+    with pytest.MonkeyPatch.context() as patch:
+        if is_plain:
+            patch.setattr(compiled, "passes", None)
+        return SessionTimers()
+
+
+@given(steps=STEPS, is_plain=st.booleans())
 def test_timers_are_popped_in_the_order_of_their_deadlines(
-    steps: list[tuple[str, int, int]],
+    steps: list[tuple[str, int, int]], is_plain: bool
 ) -> None:
-    timers, told = SessionTimers(), dict[int, Due]()
+    timers, told = session_timers(is_plain), dict[int, Due]()
     for offset, (what, row, at_ms) in enumerate(steps):
         if what == "set":
             told[row] = (at_ms, offset)
@@ -42,8 +51,9 @@ def test_timers_are_popped_in_the_order_of_their_deadlines(
         assert {row for row in ROWS if row in timers} == told.keys()
 
 
-def test_many_timers_of_a_restart_come_in_their_order_among_new_ones() -> None:
-    timers, count = SessionTimers(), 10_000
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_many_timers_of_a_restart_come_in_their_order_among_new_ones(is_plain: bool) -> None:
+    timers, count = session_timers(is_plain), 10_000
     rows = np.random.default_rng(3).permutation(count)
     timers.set_all(rows * 10, rows, rows)
     timers.set(count, (15, 0))

@@ -6,8 +6,9 @@ static PyMethodDef FUNCTIONS[] = {
     {"layout", new_layout, METH_VARARGS, NULL}, {"keyed", new_keyed, METH_VARARGS, NULL},
     {"digest", digest_with, METH_VARARGS, NULL}, {"admit", admit, METH_VARARGS, NULL},
     {"reading", new_reading, METH_VARARGS, NULL}, {"read", read_clicks, METH_VARARGS, NULL},
-    {"packed", packed, METH_VARARGS, NULL},     {"half", half_bits, METH_VARARGS, NULL},
-    {"table", fill_table, METH_VARARGS, NULL},  {"enter", enter, METH_VARARGS, NULL},
+    {"heap", new_heap, METH_NOARGS, NULL},      {"push", push, METH_VARARGS, NULL},
+    {"pop", pop, METH_VARARGS, NULL},           {"packed", packed, METH_VARARGS, NULL},     {"half", half_bits, METH_VARARGS, NULL},
+    {"enter", enter, METH_VARARGS, NULL},
     {"leave", leave, METH_VARARGS, NULL},       {NULL, NULL, 0, NULL},
 };
 

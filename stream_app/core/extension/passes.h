@@ -41,6 +41,17 @@ typedef struct {
     Py_ssize_t at[FIELD_COUNT], in_entry[RING_FIELD_COUNT];
 } Layout;
 
+/* A step of the model: see TABLE in stream_app.core.entries. */
+typedef struct {
+    int64_t at_ms, gap_ms, position, total, row, round, batch_row, before;
+    uint64_t id_hash;
+    int32_t item;
+    uint32_t item_hash, source_item;
+    int32_t dwell_ms;
+    uint8_t mark, dwell, starts, fallback, unused[4], user[16];
+} Step;
+_Static_assert(sizeof(Step) == 112, "as TABLE has it");
+
 /* Python's object for a Layout is a capsule. NULL with an exception set where it is none. */
 const Layout *layout_of(PyObject *capsule);
 PyObject *new_layout(PyObject *module, PyObject *args);
@@ -95,8 +106,7 @@ const Keyed *keyed_of(PyObject *held);
 
 /* What pass 1 needs to know of the sessions that are open, and of who they belong to. */
 typedef struct {
-    PyObject *object, *heap; /* a SessionTimers and its heap */
-    PyObject *push, *pop;    /* of heapq */
+    PyObject *object, *heap; /* a SessionTimers and its heap, see heap.h */
     Py_buffer numbers;       /* of each row's timer */
     int64_t set_total, waiting_ms;
 } Timers;
@@ -113,9 +123,11 @@ int set_timer(Timers *timers, int64_t row, const int64_t due[2]);
 PyObject *new_reading(PyObject *module, PyObject *args);
 PyObject *read_clicks(PyObject *module, PyObject *args);
 PyObject *admit(PyObject *module, PyObject *args);
+PyObject *new_heap(PyObject *module, PyObject *args);
+PyObject *push(PyObject *module, PyObject *args);
+PyObject *pop(PyObject *module, PyObject *args);
 PyObject *packed(PyObject *module, PyObject *args);
 PyObject *half_bits(PyObject *module, PyObject *args);
-PyObject *fill_table(PyObject *module, PyObject *args);
 PyObject *enter(PyObject *module, PyObject *args);
 PyObject *leave(PyObject *module, PyObject *args);
 

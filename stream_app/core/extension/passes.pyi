@@ -32,19 +32,18 @@ def read(
 def admit(
     admission: object,
     start: int,
-    made: tuple[type, type, type, type],
+    made: tuple[type, type, type],
+    duration_edges_ms: npt.NDArray[np.int64],
     bucket_ms: int,
     vocabulary_horizon: int,
     vocabulary_min_events: int,
 ) -> int: ...
+def heap() -> object: ...
+def push(heap: object, deadline_ms: int, offset: int, number: int, row: int) -> None: ...
+def pop(heap: object, now_ms: int) -> tuple[int, int, int, int] | None: ...
 def half(value: float) -> tuple[int, float]:
     """The bits of a float32 as a float16, and what those are worth."""
 
-def table(
-    lists: tuple[list[object], ...],
-    dwell_edges_ms: npt.NDArray[np.int64],
-    rows: npt.NDArray[np.uint8],
-) -> None: ...
 def enter(
     row_bytes: npt.NDArray[np.uint8],
     layout: object,

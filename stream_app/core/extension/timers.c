@@ -1,9 +1,6 @@
 /* SessionTimers: deadlines in a heap, each a lower bound. */
 
-#include "passes.h"
-
-/* Entries of the heap: (deadline, offset, number, row). */
-enum { DEADLINE_MS, OFFSET, NUMBER, TIMED_ROW, ENTRY_COUNT };
+#include "heap.h"
 
 static int read_number(PyObject *object, const char *name, int64_t *into) {
     PyObject *held = PyObject_GetAttrString(object, name);
@@ -14,16 +11,8 @@ static int read_number(PyObject *object, const char *name, int64_t *into) {
 }
 
 int open_timers(Timers *timers, PyObject *object) {
-    PyObject *heapq = PyImport_ImportModule("heapq");
-    if (heapq == NULL || object == NULL) {
-        Py_XDECREF(heapq);
-        return -1;
-    }
     timers->object = Py_NewRef(object);
-    timers->push = PyObject_GetAttrString(heapq, "heappush");
-    timers->pop = PyObject_GetAttrString(heapq, "heappop");
-    Py_DECREF(heapq);
-    return timers->push == NULL || timers->pop == NULL ? -1 : read_timers(timers);
+    return read_timers(timers);
 }
 
 int read_timers(Timers *timers) {
@@ -40,8 +29,9 @@ int read_timers(Timers *timers) {
     if (done < 0 || read_number(timers->object, "set_total", &timers->set_total) < 0 ||
         read_number(timers->object, "waiting_ms", &timers->waiting_ms) < 0)
         return -1;
-    if (PyList_Check(timers->heap) && timers->numbers.itemsize == sizeof(int64_t)) return 0;
-    PyErr_SetString(PyExc_TypeError, "timers are a list, with 64-bit numbers by row");
+    if (heap_of(timers->heap) == NULL) return -1;
+    if (timers->numbers.itemsize == sizeof(int64_t)) return 0;
+    PyErr_SetString(PyExc_TypeError, "timers have 64-bit numbers by row");
     return -1;
 }
 
@@ -56,8 +46,6 @@ void release_timers(Timers *timers) {
     if (timers->numbers.obj != NULL) PyBuffer_Release(&timers->numbers);
     Py_CLEAR(timers->object);
     Py_CLEAR(timers->heap);
-    Py_CLEAR(timers->push);
-    Py_CLEAR(timers->pop);
 }
 
 /* Call a method with a number; what it may change is read anew. */
@@ -80,28 +68,15 @@ int has_timer(const Timers *timers, int64_t row) {
     return number != NULL && *number != 0;
 }
 
-static int read_entry(PyObject *entry, int64_t values[ENTRY_COUNT]) {
-    if (!PyTuple_Check(entry) || PyTuple_GET_SIZE(entry) != ENTRY_COUNT) {
-        PyErr_SetString(PyExc_TypeError, "a timer is a tuple of four");
-        return -1;
-    }
-    for (int n = 0; n < ENTRY_COUNT; n++) values[n] = PyLong_AsLongLong(PyTuple_GET_ITEM(entry, n));
-    return PyErr_Occurred() ? -1 : 0;
-}
-
 int pop_timer(Timers *timers, int64_t now_ms, int64_t *row, int64_t due[2]) {
-    int64_t first[ENTRY_COUNT];
     if (timers->waiting_ms <= now_ms && call_timers(timers, "wake", now_ms) < 0) return -1;
-    while (PyList_GET_SIZE(timers->heap) > 0) {
-        if (read_entry(PyList_GET_ITEM(timers->heap, 0), first) < 0) return -1;
-        if (first[DEADLINE_MS] > now_ms) return 0;
-        PyObject *entry = PyObject_CallOneArg(timers->pop, timers->heap);
-        if (entry == NULL) return -1;
-        Py_DECREF(entry);
-        int64_t *number = number_of(timers, first[TIMED_ROW]);
-        if (number == NULL || *number != first[NUMBER]) continue;
-        *number = 0, *row = first[TIMED_ROW];
-        due[0] = first[DEADLINE_MS], due[1] = first[OFFSET];
+    Heap *heap = heap_of(timers->heap);
+    while (heap->count > 0 && heap->held[0].at_ms <= now_ms) {
+        Deadline first = heap_pop(heap);
+        int64_t *number = number_of(timers, first.row);
+        if (number == NULL || *number != first.number) continue;
+        *number = 0, *row = first.row;
+        due[0] = first.at_ms, due[1] = first.offset;
         return 1;
     }
     return 0;
@@ -115,11 +90,5 @@ int set_timer(Timers *timers, int64_t row, const int64_t due[2]) {
         return -1;
     }
     *number = ++timers->set_total;
-    PyObject *pushed = NULL, *entry = Py_BuildValue("(LLLL)", (long long)due[0], (long long)due[1],
-                                                    (long long)*number, (long long)row);
-    if (entry != NULL)
-        pushed = PyObject_CallFunctionObjArgs(timers->push, timers->heap, entry, NULL);
-    Py_XDECREF(entry);
-    Py_XDECREF(pushed);
-    return pushed == NULL ? -1 : 0;
+    return heap_push(heap_of(timers->heap), (Deadline){due[0], due[1], *number, row});
 }

@@ -1,0 +1,108 @@
+/* Pass 1: the rows of users, and the ends of their sessions. */
+
+#include "admission.h"
+
+int find_row(Pass *pass, Event *event) {
+    event->row_object = PyDict_GetItemWithError(pass->slots, event->pseudonym);
+    if (event->row_object == NULL) return PyErr_Occurred() ? FAILED : LEFT;
+    event->row_number = PyLong_AsSsize_t(event->row_object);
+    Py_ssize_t end = pass->rows.len / pass->layout->row_bytes;
+    Py_ssize_t numbered = pass->step_numbers.len / (Py_ssize_t)sizeof(int64_t);
+    if (event->row_number < 0 || event->row_number >= end ||
+        event->row_number >= numbered) {
+        PyErr_SetString(PyExc_IndexError, "a user's row lies outside of the table");
+        return FAILED;
+    }
+    event->row = (char *)pass->rows.buf + event->row_number * pass->layout->row_bytes;
+    const int64_t *numbers = pass->step_numbers.buf;
+    int64_t newest = numbers[event->row_number] - pass->first_step;
+    event->newest = newest < pass->step_count ? (Py_ssize_t)(newest < 0 ? -1 : newest) : -1;
+    return DONE;
+}
+
+static PyObject *new_tuple(PyTypeObject *type, Py_ssize_t count, PyObject **parts) {
+    PyObject *made = type->tp_alloc(type, count);
+    for (Py_ssize_t n = 0; n < count; n++) {
+        if (made != NULL && parts[n] != NULL)
+            PyTuple_SET_ITEM(made, n, parts[n]);
+        else
+            Py_XDECREF(parts[n]);
+        if (made != NULL && parts[n] == NULL) Py_CLEAR(made);
+    }
+    return made;
+}
+
+/* What the row expected: Expectation(action codes, log-probabilities). */
+static PyObject *expectation(const Pass *pass, const char *row) {
+    PyObject *parts[2] = {PyList_New(EXPECTED), PyList_New(EXPECTED)};
+    for (int n = 0; n < EXPECTED && parts[0] != NULL && parts[1] != NULL; n++) {
+        uint8_t code = (uint8_t)row[pass->layout->at[EXPECTED_ACTION] + n];
+        uint16_t half = u16_at(row + pass->layout->at[EXPECTED_ACTION_LOGP] + 2 * n);
+        PyObject *action = PyLong_FromLong(code), *logp = PyFloat_FromDouble(float_of_half(half));
+        PyList_SET_ITEM(parts[0], n, action);
+        PyList_SET_ITEM(parts[1], n, logp);
+        if (action == NULL || logp == NULL) Py_CLEAR(parts[0]);
+    }
+    return new_tuple(pass->expectation, 2, parts);
+}
+
+/* Admission._end_session */
+int end_session(Pass *pass, const Event *event, int64_t at_ms) {
+    const Py_ssize_t *at = pass->layout->at;
+    char *row = event->row;
+    PyObject *parts[] = {
+        PyLong_FromSsize_t(event->number),
+        Py_NewRef(event->pseudonym),
+        Py_NewRef(event->row_object),
+        PyLong_FromLongLong(at_ms),
+        PyLong_FromLongLong(i64_at(row + at[LAST_OFFSET])),
+        PyLong_FromUnsignedLong(u32_at(row + at[SESSION_EVENTS])),
+        PyLong_FromSsize_t(event->newest),
+        PyFloat_FromDouble(f32_at(row + at[CLOSE_SURPRISE])),
+        expectation(pass, row),
+        PyBool_FromLong(pass->is_unfamiliar),
+    };
+    PyObject *end = new_tuple(pass->session_end, 10, parts);
+    PyObject *told = end == NULL ? NULL : Py_BuildValue("(nN)", pass->step_count, end);
+    if (append(pass->others, told) < 0) return FAILED;
+    row[at[SESSION_OPEN]] = 0;
+    if (PyDict_SetItem(pass->changed, event->pseudonym, Py_None) < 0) return FAILED;
+    return PySet_Add(pass->ended, event->row_object);
+}
+
+static int end_session_of(Pass *pass, Py_ssize_t number, int64_t row, int64_t at_ms) {
+    PyObject *pseudonym = PyList_GetItem(pass->pseudonyms, (Py_ssize_t)row);
+    if (pseudonym == NULL) return FAILED;
+    Event end = {.number = number, .pseudonym = Py_NewRef(pseudonym)};
+    int done = find_row(pass, &end);
+    if (done == LEFT) PyErr_SetString(PyExc_KeyError, "a timer of a user who is gone");
+    if (done == DONE) done = end_session(pass, &end, at_ms);
+    Py_DECREF(pseudonym);
+    return done;
+}
+
+void due_of(const Pass *pass, const char *row, int64_t due[2]) {
+    due[0] = i64_at(row + pass->layout->at[LAST_EVENT_MS]) + pass->session_gap_ms;
+    due[1] = i64_at(row + pass->layout->at[LAST_OFFSET]);
+}
+
+/* PartitionStore.pop_due, and the ends of those sessions. */
+int end_due(Pass *pass, const Event *event) {
+    int64_t expected[2], due[2];
+    int found;
+    int64_t row;
+    while ((found = pop_timer(&pass->timers, event->at_ms, &row, expected)) == 1) {
+        if (row >= pass->rows.len / pass->layout->row_bytes) {
+            PyErr_SetString(PyExc_IndexError, "a timer's row lies outside of the table");
+            return FAILED;
+        }
+        char *held = (char *)pass->rows.buf + row * pass->layout->row_bytes;
+        if (!held[pass->layout->at[SESSION_OPEN]]) continue;
+        due_of(pass, held, due);
+        int done = due[0] == expected[0] && due[1] == expected[1]
+                       ? end_session_of(pass, event->number, row, due[0])
+                       : set_timer(&pass->timers, row, due);
+        if (done != DONE) return FAILED;
+    }
+    return found;
+}
