@@ -16,7 +16,7 @@ from model.measure import Agreement, agreement, latency_us
 from model.net_shape import SERVED_NETS
 from model.parity import check_batching, check_parity, first_rows
 from model.scan import GROUPED_FROM, MAX_LOGIT_SCALE
-from model.scan_fit import fit_index
+from model.scan_fit import fit_index, least_recall
 from model.scan_index import ScanIndex, index_bytes
 from model.served import (
     CALIBRATION_FILE,
@@ -35,7 +35,6 @@ from model.stand_in import random_tokens
 # measured, the lines cross at 9,000 items of 64 numbers and at 4,000 to 6,000 of 128.
 APPROXIMATE_FROM_NUMBERS = 640_000
 MAX_QUERIES = 2_048
-MIN_RECALL = 0.999
 MAX_LOG_Z_ERROR = 0.05  # nats, 99 % of the queries
 
 
@@ -140,6 +139,7 @@ def choose(
                 "leave the choice to the export"
             )
         return scan, "asked for"
+    enough = least_recall(spec.item_count)
     found = f"{_numbers(spec)} numbers to scan are fewer than {APPROXIMATE_FROM_NUMBERS}"
     for candidate in candidates:
         quality = candidate.agreement
@@ -147,9 +147,9 @@ def choose(
             continue
         found = f"recall@{spec.top_k} {quality.recall:.4f}"
         found += f", log Z error {quality.log_z_error_p99:.4f}"
-        if quality.recall >= MIN_RECALL and quality.log_z_error_p99 <= MAX_LOG_Z_ERROR:
+        if quality.recall >= enough and quality.log_z_error_p99 <= MAX_LOG_Z_ERROR:
             return candidate.scan, found
-        found = f"{candidate.scan} misses recall {MIN_RECALL} or error {MAX_LOG_Z_ERROR}: {found}"
+        found = f"{candidate.scan} misses recall {enough} or error {MAX_LOG_Z_ERROR}: {found}"
     return "exact", found
 
 

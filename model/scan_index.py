@@ -1,14 +1,14 @@
 """What the projected scan reads of a model's items: rough vectors in 7-bit integers, corrections.
 
-The rough vectors lie along the first principal directions of the items. Trained item vectors put
-most of their length there, so that a part of the directions ranks well enough for the few best to
-be scored again exactly (after the pruned maximum-inner-product search of Li et al., "FEXIPRO",
-SIGMOD 2017; here without its bounds, with the recall measured at export instead).
+The rough vectors lie along the directions that matter most to the products of queries and items. A
+part of the directions ranks well enough for the few best to be scored again exactly (after the
+pruned maximum-inner-product search of Li et al., "FEXIPRO", SIGMOD 2017; here without its bounds,
+with the recall measured at export instead). Items may stand in clusters: see ``scan_clusters``.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,7 +16,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from model.scan_clusters import Clusters, log_correction
 from model.spec import Floats
+
+Doubles = npt.NDArray[np.float64]
 
 LANES, CHUNK = 8, 4
 MAX_DIMS = 256
@@ -29,37 +32,48 @@ ONE_BITS = 127 << 23
 LINE_SHIFT = 0.0579848 * (1 << 23)
 
 
+class RoughTable(NamedTuple):
+    """Vectors of N items or clusters in steps, in groups of LANES; what fills up never wins."""
+
+    packed: npt.NDArray[np.int8]  # [G, D / CHUNK, LANES, CHUNK]
+    bias: npt.NDArray[np.int32]  # [G * LANES] takes QUERY_OFFSET out again
+    step: float
+    shift: Floats  # [LANES] or [G * LANES] a score of 0 as the bits of exp(logit - largest)
+
+
 class ScanIndex(msgspec.Struct, frozen=True):
-    """Items of one model, ready for ``scan_items``. Logits are ``vectors @ query``."""
+    """Items of one model, ready for a scan. Logits are ``vectors @ query``."""
 
     STORED: ClassVar[tuple[str, ...]] = ("directions", "packed", "bias", "constants")
 
-    vectors: Floats  # [V, H] unit vectors times the logit scale
-    directions: Floats  # [H, D] principal directions
-    packed: npt.NDArray[np.int8]  # [G, D / CHUNK, LANES, CHUNK] rough items, groups of LANES
-    bias: npt.NDArray[np.int32]  # [G * LANES] takes QUERY_OFFSET out again; padding never wins
-    constants: npt.NDArray[np.float64]  # [5] item step, largest logit, ``correction``, ``keep``
+    vectors: Floats  # [V, H] unit vectors times the logit scale, in the order of places
+    directions: Floats  # [H, D] orthonormal
+    packed: npt.NDArray[np.int8]  # [G, D / CHUNK, LANES, CHUNK] rough items by place
+    bias: npt.NDArray[np.int32]  # [G * LANES]
+    constants: Doubles  # [5] item step, largest logit, ``correction``, ``keep``
+    clusters: Clusters | None = None
 
     def arrays(self) -> dict[str, Any]:
         """What a file has to hold besides the vectors, which the model's weights give."""
-        return {name: getattr(self, name) for name in self.STORED}
+        own = {name: getattr(self, name) for name in self.STORED}
+        return own if self.clusters is None else own | self.clusters.arrays()
 
     @classmethod
     def of(cls, vectors: Floats, stored: Mapping[str, Any]) -> "ScanIndex":
-        """The index that ``arrays`` took apart. ValueError where the parts do not fit."""
-        index = cls(vectors=vectors, **{name: stored[name] for name in cls.STORED})
-        groups = -(-len(vectors) // LANES)
-        shapes = {
-            "directions": (vectors.shape[1], index.dims),
-            "packed": (groups, index.dims // CHUNK, LANES, CHUNK),
-            "bias": (groups * LANES,),
-            "constants": (5,),
-        }
-        for name, shape in shapes.items():
-            array = getattr(index, name)
+        """The index that ``arrays`` took apart, of vectors [V, H] in the order of their codes.
+        ValueError where the parts do not fit."""
+        clusters = Clusters.of(stored)
+        index = cls(vectors, clusters=clusters, **{name: stored[name] for name in cls.STORED})
+        for name, shape in _shapes(index).items():
+            array = stored[name]
             if array.shape != shape or array.dtype != _TYPES[name]:
                 raise ValueError(f"{name} is {array.dtype}{list(array.shape)}, not {list(shape)}")
-        return index
+        if not (np.isfinite(index.constants).all() and 1 <= index.keep <= len(vectors)):
+            raise ValueError(f"its constants are {index.constants.tolist()}")
+        if clusters is None:
+            return index
+        clusters.check(len(vectors), index.keep, LANES)
+        return msgspec.structs.replace(index, vectors=vectors[clusters.order])
 
     @property
     def dims(self) -> int:
@@ -76,8 +90,8 @@ class ScanIndex(msgspec.Struct, frozen=True):
 
     @property
     def correction(self) -> tuple[float, float]:
-        """log of (true rest / rough rest) of the normaliser: a constant, and a slope over the share
-        of the query that lies outside of the directions."""
+        """log of (true rest / rough rest) of the normaliser: a constant, and a slope over what
+        ``rest`` gives beside the rest."""
         return float(self.constants[2]), float(self.constants[3])
 
     @property
@@ -85,29 +99,28 @@ class ScanIndex(msgspec.Struct, frozen=True):
         """Best rough items that are scored again exactly."""
         return int(self.constants[4])
 
+    @property
+    def items(self) -> RoughTable:
+        shift = np.full(LANES, _bits_of_zero(0.0, self.largest), np.float32)
+        return RoughTable(self.packed, self.bias, self.item_step, shift)
 
-def build_index(vectors: Floats, dims: int, keep: int) -> ScanIndex:
-    """The index of item vectors [V, H] along ``dims`` directions, without corrections yet.
+    @property
+    def centres(self) -> RoughTable | None:
+        """The clusters, where there are any."""
+        found = self.clusters
+        if found is None:
+            return None
+        shift = _bits_of_zero(found.log_weight.astype(np.float64), self.largest).astype(np.float32)
+        return RoughTable(found.centre_packed, found.centre_bias, found.centre_step, shift)
 
-    ``dims`` is a multiple of 2 * CHUNK up to H, H one of LANES; ``keep`` is at most V.
-    """
-    directions = principal_directions(vectors)[:, :dims]  # [H, D]
-    along = vectors @ directions  # [V, D]
-    step = max(float(np.abs(along).max()), 1e-30) / ITEM_STEPS
-    groups = -(-len(vectors) // LANES)
-    whole = np.zeros((groups * LANES, dims), np.int8)
-    whole[: len(vectors)] = np.rint(along / np.float32(step)).clip(-ITEM_STEPS, ITEM_STEPS)
-    bias = -QUERY_OFFSET * whole.astype(np.int32).sum(axis=1, dtype=np.int32)
-    bias[len(vectors) :] = -(1 << 30)
-    packed = whole.reshape(groups, LANES, dims // CHUNK, CHUNK).transpose(0, 2, 1, 3)
-    largest = float(np.linalg.norm(vectors, axis=1).max())
-    return ScanIndex(
-        vectors=np.ascontiguousarray(vectors, np.float32),
-        directions=np.ascontiguousarray(directions, np.float32),
-        packed=np.ascontiguousarray(packed),
-        bias=bias.astype(np.int32),
-        constants=np.array([step, largest, 0.0, 0.0, keep]),
-    )
+    def rest(self, along: Floats, scanned: Doubles, skipped: Doubles) -> tuple[Doubles, Doubles]:
+        """The rest of the normaliser as far as theory goes, from rough sums over scanned items and
+        skipped clusters [B], and what its error grows with [B]; both before ``correction``."""
+        outside = 1.0 - np.square(along.astype(np.float64)).sum(axis=1)  # [B]
+        if self.clusters is None:
+            return scanned, outside
+        within, lacking = log_correction(self.clusters, along, outside)
+        return scanned * np.exp(lacking) + skipped * np.exp(within), within
 
 
 def index_bytes(index: ScanIndex) -> bytes:
@@ -119,15 +132,29 @@ def read_index(content: bytes, vectors: Floats) -> ScanIndex:
     """What ``index_bytes`` wrote; ValueError where it is none or another model's."""
     try:
         return ScanIndex.of(vectors, load(content))
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, LookupError) as error:
         raise ValueError(f"no index of a scan: {error}") from None
 
 
-def principal_directions(vectors: Floats) -> Floats:
-    """Orthonormal directions [H, H], those with most of the vectors' length first."""
-    wide = vectors.astype(np.float64)
-    _, directions = np.linalg.eigh(wide.T @ wide)  # ascending
-    return np.ascontiguousarray(directions[:, ::-1], np.float32)
+def _bits_of_zero(log_weight: Any, largest: float) -> Any:
+    return ONE_BITS - LINE_SHIFT + (log_weight - largest) * BITS_PER_NAT
 
 
-_TYPES = {"directions": "float32", "packed": "int8", "bias": "int32", "constants": "float64"}
+def _shapes(index: ScanIndex) -> dict[str, tuple[int, ...]]:
+    (items, width), found = index.vectors.shape, index.clusters
+    block = 1 if found is None else max(found.block, 1)
+    groups = -(-items // (LANES * block)) * block
+    own: dict[str, tuple[int, ...]] = {
+        "directions": (width, index.dims),
+        "packed": (groups, index.dims // CHUNK, LANES, CHUNK),
+        "bias": (groups * LANES,),
+        "constants": (5,),
+    }
+    return own if found is None else own | found.shapes(items, index.dims, LANES, CHUNK)
+
+
+_TYPES = {
+    "directions": "float32", "packed": "int8", "bias": "int32", "constants": "float64",
+    "order": "int32", "centre_packed": "int8", "centre_bias": "int32", "log_weight": "float32",
+    "spread": "float64", "cluster_constants": "float64",
+}  # fmt: skip

@@ -78,6 +78,9 @@ BANNED_NAMES = {"base", "common", "helper", "helpers", "misc", "shared", "types"
 TESTED_ELSEWHERE = {
     "model/log.py": "tests/model/test_data.py",
     "model/net_shape.py": "tests/model/test_architectures.py",
+    "model/compiled_scan.py": "tests/model/test_native_scan.py",
+    "model/numpy_scan.py": "tests/model/test_native_scan.py",
+    "model/scan_rough.py": "tests/model/test_native_scan.py",
     "stream_app/__main__.py": "tests/test_cli.py",
     "stream_app/bundled.py": "tests/commands/test_train.py",
     "stream_app/core/answers.py": "tests/core/test_decide.py",

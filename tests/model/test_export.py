@@ -111,8 +111,8 @@ def candidates(recall: float, log_z_error: float) -> list[Candidate]:
     ("recall", "log_z_error", "scan"),
     [
         (1.0, 0.0, "int8"),
-        (0.999, 0.05, "int8"),
-        (0.998, 0.0, "exact"),
+        (0.995, 0.05, "int8"),
+        (0.994, 0.0, "exact"),
         (1.0, 0.051, "exact"),
     ],
 )

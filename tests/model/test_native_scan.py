@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import native_scan
+from model import compiled_scan
 from model.native_scan import ItemScan, is_compiled
-from model.scan_index import ScanIndex, build_index
+from model.scan_build import build_index, cluster_index, product_directions
+from model.scan_grouping import group_items
+from model.scan_index import LANES, ScanIndex
 from model.spec import Floats
 
 WIDTH = 32
@@ -25,6 +27,20 @@ def shop(items: int, seed: int = 0) -> tuple[Floats, Floats]:
     return (
         (12 * vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32),
         (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32),
+    )
+
+
+def index_of(items: int, dims: int, keep: int, seed: int = 0, block: int = 0) -> ScanIndex:
+    """With a ``block`` the items are in clusters of so many groups, of which a third is scanned."""
+    vectors, queries = shop(items, seed)
+    if not block:
+        return build_index(vectors, dims, keep)
+    metric = queries.T.astype(np.float64) @ queries / len(queries)
+    grouping = group_items(vectors, metric, block)
+    taken = max(len(grouping.centres) // 3, -(-keep // (LANES * block)) + 1)
+    directions = product_directions(vectors, metric)
+    return cluster_index(
+        vectors, directions, dims, keep, grouping, min(taken, len(grouping.centres))
     )
 
 
@@ -45,12 +61,12 @@ def test_the_install_compiled_it() -> None:
     keep=st.integers(1, 128),
     rows=st.integers(1, 140),
     seed=st.integers(0, 3),
+    block=st.sampled_from([0, 1, 2, 4, 5]),
 )
 def test_both_forms_give_the_same_bits(
-    items: int, dims: int, keep: int, rows: int, seed: int
+    items: int, dims: int, keep: int, rows: int, seed: int, block: int
 ) -> None:
-    vectors, queries = shop(items, seed)
-    index = build_index(vectors, dims, keep)
+    queries, index = shop(items, seed)[1], index_of(items, dims, keep, seed, block)
     top = min(keep, 20)
     # The product of a batch may round otherwise than that of a row: it is an argument of both.
     compiled = found_by(index, queries[:rows], top, compiled=True)
@@ -65,15 +81,17 @@ def test_both_forms_give_the_same_bits(
     dims=st.sampled_from([8, 24, 32]),
     keep=st.integers(1, 128),
     rows=st.integers(1, 70),
+    block=st.sampled_from([0, 1, 2, 4, 5]),
 )
-def test_each_processor_gets_the_same_bits(items: int, dims: int, keep: int, rows: int) -> None:
-    vectors, queries = shop(items)
-    index = build_index(vectors, dims, keep)
+def test_each_processor_gets_the_same_bits(
+    items: int, dims: int, keep: int, rows: int, block: int
+) -> None:
+    queries, index = shop(items)[1], index_of(items, dims, keep, 0, block)
     scan = ItemScan(index, compiled=True)
     asked = queries[:rows], queries[:rows] @ index.directions, min(keep, 20)
     wanted = scan.find(*asked)
-    for form in range(scan._rough._form):  # type: ignore[union-attr]
-        scan._rough._form = form  # type: ignore[union-attr]
+    for form in range(scan._rough.form):  # type: ignore[union-attr]
+        scan._rough.form = form  # type: ignore[union-attr]
         for one, other in zip(wanted, scan.find(*asked), strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -87,10 +105,12 @@ def test_equal_scores_rank_by_code() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(rows=st.lists(st.integers(0, 299), min_size=1, max_size=80))
-def test_a_row_does_not_depend_on_its_batch(rows: list[int]) -> None:
-    vectors, queries = shop(700)
-    index = build_index(vectors, 16, 64)
+@given(
+    rows=st.lists(st.integers(0, 299), min_size=1, max_size=80),
+    block=st.sampled_from([0, 2, 4]),
+)
+def test_a_row_does_not_depend_on_its_batch(rows: list[int], block: int) -> None:
+    queries, index = shop(700)[1], index_of(700, 16, 64, 0, block)
     along = queries @ index.directions
     scan = ItemScan(index)
     whole, part = scan.find(queries, along, 20), scan.find(queries[rows], along[rows], 20)
@@ -115,9 +135,23 @@ def _all(vectors: Floats) -> Floats:
     return build_index(vectors, WIDTH, 128).directions
 
 
+def test_all_clusters_are_a_full_scan() -> None:
+    vectors, queries = shop(1_500)
+    metric = queries.T.astype(np.float64) @ queries / len(queries)
+    grouping = group_items(vectors, metric, 4)
+    directions, clusters = product_directions(vectors, metric), len(grouping.centres)
+    index = cluster_index(vectors, directions, WIDTH, 64, grouping, clusters)
+    full = build_index(vectors, WIDTH, 64, directions)
+    found, wanted = found_by(index, queries, 20), found_by(full, queries, 20)
+    np.testing.assert_array_equal(found[0], wanted[0])
+    np.testing.assert_array_equal(found[1], wanted[1])
+    # Which of equal rough scores are scored exactly depends on their places.
+    np.testing.assert_allclose(found[2], wanted[2], atol=2e-3)
+
+
 def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    native_scan._library.cache_clear()
-    monkeypatch.setattr(native_scan, "VERSION", 10_000)
+    compiled_scan.library.cache_clear()
+    monkeypatch.setattr(compiled_scan, "VERSION", 10_000)
     try:
         assert not is_compiled()
         index = build_index(shop(200)[0], 8, 64)
@@ -125,4 +159,4 @@ def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatc
             ItemScan(index, compiled=True)
         assert len(found_by(index, shop(200)[1][:2], 5)[0]) == 2
     finally:
-        native_scan._library.cache_clear()
+        compiled_scan.library.cache_clear()
