@@ -270,6 +270,7 @@ class Admission:
             round=0 if before < 0 else self.steps[before].round + 1,
             batch_row=i,
             before=before,
+            offset=self.batch.offsets[i],
             id_hash=id_hash,
             item=code,
             item_hash=item,

@@ -2,10 +2,13 @@
 finds a compiler; each part has a form in Python with the same results, which is slower."""
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy.typing as npt
+
+from stream_app.core.compiled import passes
 
 
 @cache
@@ -28,5 +31,7 @@ def address(array: npt.NDArray[Any] | None) -> int | None:
     return place
 
 
-def addresses(*arrays: npt.NDArray[Any] | None) -> list[int | None]:
-    return [address(array) for array in arrays]
+def addresses(*arrays: npt.NDArray[Any] | None) -> Sequence[int | None]:
+    if passes is None:
+        return [address(array) for array in arrays]
+    return passes.addresses(*arrays)

@@ -121,8 +121,14 @@ class Reservoir:
     def take_changes(self) -> list[tuple[int, bytes]]:
         """(block, float32 bytes) of every block that changed since the last call."""
         blocks = np.flatnonzero(self._changed).tolist()
+        if not blocks:
+            return []
         self._changed[:] = 0
-        return [(block, self._packed(block)) for block in blocks]
+        start = blocks[0] * BLOCK
+        end = min((blocks[-1] + 1) * BLOCK, len(self))
+        held = self._slots[start:end].astype("<f4").tobytes()
+        places = ((block, (block * BLOCK - start) * 4) for block in blocks)
+        return [(block, held[place : place + 4 * BLOCK]) for block, place in places]
 
     def change_all(self) -> None:
         """Have every block taken as changed."""

@@ -63,7 +63,7 @@ class Decider:
         if len(self._steps):
             self._answer()
             self._watch()
-            keep_newest(self._steps, self._batch, self._store)
+            keep_newest(self._steps, self._store)
 
     def _end(self, end: SessionEnd | Eviction) -> None:
         if isinstance(end, SessionEnd):
@@ -100,11 +100,15 @@ class Decider:
     def _watch(self) -> None:
         """Hold what watched users did against what was answered before it."""
         steps, recall, known = self._steps, self._store.recall, self._frame.spec.item_count
-        for k in np.flatnonzero(steps.columns["row"] % EVERY_ROWS == 0).tolist():
+        ks = np.flatnonzero(steps.columns["row"] % EVERY_ROWS == 0)
+        if not len(ks):
+            return
+        chosen = steps.columns[ks]
+        columns = (chosen[name].tolist() for name in ("row", "total", "item", "starts"))
+        tops = self._results.top_items[ks].tolist()
+        for k, row, total, item, starts, top in zip(ks.tolist(), *columns, tops, strict=True):
             if k not in steps.late:
-                step = steps[k]
-                is_judged = step.item < known and not step.starts
-                recall.see(step.row, step.total, step.item, is_judged, self._results.top_items[k])
+                recall.see(row, total, item, item < known and not starts, top)
 
     def _refuse(self, i: int, rejected: Rejected) -> None:
         out, batch = self._out, self._batch

@@ -78,6 +78,7 @@ class Step(NamedTuple):
     round: int  # how many events of the same user come before it in this pass
     batch_row: int
     before: int  # the same user's step before it in this pass, -1: none
+    offset: int
     id_hash: int
     item: int  # item code
     item_hash: int
@@ -91,12 +92,12 @@ class Step(NamedTuple):
 
 
 # A step as it lies in a table; the loops in C know it as a struct.
-_PACKING = Struct("<8qQi2Ii2B2?4x16s")
+_PACKING = Struct("<9qQi2Ii2B2?4x16s")
 TABLE = np.dtype(
     {
         "names": Step._fields,
-        "formats": [*["<i8"] * 8, "<u8", "<i4", "<u4", "<u4", "<i4", "u1", "u1", "?", "?", "V16"],
-        "offsets": [*range(0, 72, 8), 72, 76, 80, 84, 88, 89, 90, 91, 96],
+        "formats": [*["<i8"] * 9, "<u8", "<i4", "<u4", "<u4", "<i4", "u1", "u1", "?", "?", "V16"],
+        "offsets": [*range(0, 80, 8), 80, 84, 88, 92, 96, 97, 98, 99, 104],
         "itemsize": _PACKING.size,
     }
 )

@@ -67,14 +67,12 @@ class Judge:
         self._reservoir, self._rate = store.reservoirs["surprise"], store.config.alert_rate
         self.verdicts = unjudged(results.score)
         self._rows = steps.columns["row"]
-        self.offsets = np.array(batch.offsets, np.int64)[steps.columns["batch_row"]]
+        self.offsets = steps.columns["offset"].copy()
         self._unjudged = steps.columns["fallback"]
-        self._late = np.zeros(len(self._rows), np.bool_)
-        if steps.late:
-            self._late[list(steps.late)] = True
         stops = store.columns["alert_offset"][self._rows] >= 0
-        stops = self._late | (stops & ~self._unjudged)
-        self._marks = self._unjudged * np.uint8(UNJUDGED) | stops * np.uint8(STOPS)
+        self._marks = np.where(self._unjudged, np.uint8(UNJUDGED), stops)
+        if steps.late:
+            self._marks[list(steps.late)] |= STOPS
 
     def judge(
         self,
@@ -149,7 +147,9 @@ class Judge:
 
     def _set_alert(self, row: int, alert: Alert) -> None:
         self._store.set_alert(row, alert)
-        theirs = (self._rows == row) & ~self._unjudged & ~self._late
+        theirs = (self._rows == row) & ~self._unjudged
+        if self._steps.late:
+            theirs[list(self._steps.late)] = False
         self._marks[theirs] = STOPS if alert.is_open else 0
         self._has_alert[self._end_rows == row] = alert.is_open
 

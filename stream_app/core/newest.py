@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stream_app.core import compiled
 from stream_app.core.batch import EventBatch
 from stream_app.core.entries import Steps
 from stream_app.core.state import EVENT_ID_BYTES, read_event_id, stored_event_id
@@ -44,8 +45,12 @@ def newest_of(k: int, steps: Steps, batch: EventBatch, store: PartitionStore) ->
     return Newest(event_id, offset, late.newest_ms, late.newest_item, revision)
 
 
-def keep_newest(steps: Steps, batch: EventBatch, store: PartitionStore) -> None:
+def keep_newest(steps: Steps, store: PartitionStore) -> None:
     """Write into the rows what this pass made their newest events."""
+    if compiled.passes is not None and not steps.late and not store.long_ids:
+        place = store.row_bytes, store.codec.layout
+        if compiled.passes.keep_newest(*place, steps.table, steps.click):
+            return
     column = store.columns
     # By row its last step that is not late: later ones take the place of earlier ones.
     row_of = steps.of("row")
@@ -54,9 +59,7 @@ def keep_newest(steps: Steps, batch: EventBatch, store: PartitionStore) -> None:
         newest = {row: k for k, row in enumerate(row_of) if k not in steps.late}
     if newest:
         rows, ks = np.fromiter(newest, np.intp, len(newest)), list(newest.values())
-        column["newest_offset"][rows] = [
-            batch.offsets[i] for i in steps.columns["batch_row"][ks].tolist()
-        ]
+        column["newest_offset"][rows] = steps.columns["offset"][ks]
         column["revision"][rows] = 0
         column["event_id"][rows] = np.array(_held(ks, steps, store), f"S{EVENT_ID_BYTES}")
     corrected = {row_of[k]: late for k, late in steps.late.items()}

@@ -3,7 +3,6 @@
 Feeds metrics only, so it is kept in process, for a sample of users, and forgotten at a restart.
 """
 
-from model.spec import Ints
 from stream_app.core.batch import RecallSums
 
 # One user in so many is watched, and no more users than MOST_USERS: about 4 MB a partition.
@@ -17,16 +16,16 @@ class LiveRecall:
         self._tops: dict[int, tuple[int, list[int]]] = {}
         self._judged = self._hits = 0
 
-    def see(self, row: int, total: int, item: int, is_judged: bool, top_items: Ints) -> None:
-        """The user's event number ``total`` had ``item`` (a code); ``top_items`` [K] came of it.
+    def see(self, row: int, total: int, item: int, is_judged: bool, top: list[int]) -> None:
+        """The user's event number ``total`` had ``item`` (a code); ``top`` [K] came of it.
         ``is_judged``: the model could have named the item, and it opened no session."""
-        number, top = self._tops.get(row, (-1, []))
+        number, before = self._tops.get(row, (-1, []))
         # A row that another user took since begins with an event that does not follow on.
         if is_judged and number == total - 1:
             self._judged += 1
-            self._hits += item in top
+            self._hits += item in before
         if number >= 0 or len(self._tops) < MOST_USERS:
-            self._tops[row] = total, top_items.tolist()
+            self._tops[row] = total, top
 
     def take(self) -> RecallSums | None:
         """The sums since the last call; None where nothing was judged."""

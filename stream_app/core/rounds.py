@@ -3,6 +3,7 @@ event needs the memory that the one before it left; a round is one call of the e
 more where events came late."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,13 +47,21 @@ def advance(steps: Steps, store: PartitionStore, engine: Engine) -> Results:
         return results
     columns = _columns(steps)
     play_round = _round if compiled.passes is None else _compiled_round
-    order = np.argsort(columns["round"], kind="stable")
-    ends = np.flatnonzero(np.diff(columns["round"][order])) + 1
-    for group in np.split(order, ends):
+    for group in _rounds(steps.columns["round"]):
         for chosen, play in _sorted_out(group, steps, play_round):
             if len(chosen):
                 play(chosen, columns, store, engine, results)
     return results
+
+
+def _rounds(numbers: npt.NDArray[np.int64]) -> list[Places]:
+    """The steps of each round."""
+    last = int(numbers.max())
+    if last == 0:
+        return [np.arange(len(numbers))]
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=last + 1)).tolist()
+    return [order[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _sorted_out(group: Places, steps: Steps, play_round: Play) -> list[tuple[Places, Play]]:
@@ -154,9 +163,11 @@ def _compiled_round(
 
 
 def _columns(steps: Steps) -> dict[str, Any]:
-    table = steps.columns
-    columns: dict[str, Any] = {name: table[name] for name in _COLUMNS}
-    columns["table"] = np.frombuffer(steps.table, np.uint8).reshape(len(steps), -1)
+    columns: dict[str, Any] = {
+        "table": np.frombuffer(steps.table, np.uint8).reshape(len(steps), -1)
+    }
+    if steps.late or compiled.passes is None:
+        columns |= {name: steps.columns[name] for name in _COLUMNS}
     if steps.late:
         nexts = {k: found.next_starts for k, found in steps.late.items()}
         columns["next_starts"] = np.array([nexts.get(k, False) for k in range(len(steps))])

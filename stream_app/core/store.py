@@ -182,10 +182,9 @@ class PartitionStore(UserTable):
     def take_changes(self) -> list[Change]:
         """Records (key, value or tombstone) of all that changed since the last call, the partition
         record last: whoever finds it has everything before it."""
-        live = [pseudonym for pseudonym in self.changed if pseudonym in self.slots]
-        gone = [USER + pseudonym for pseudonym in self.changed if pseudonym not in self.slots]
+        gone, pairs = self.changed_users()
         blocks, gone_blocks = self._calibration.take_changes()
-        pairs = self._users(live) + blocks
+        pairs += blocks
         gone += gone_blocks
         for key, value in self.transitions.take_changes():
             if value is None:
@@ -197,10 +196,6 @@ class PartitionStore(UserTable):
         self.changed = {}
         return [*((key, None) for key in gone), *self._sealed(pairs)]
 
-    def _users(self, pseudonyms: list[bytes]) -> list[tuple[bytes, bytes]]:
-        values = self.packed(pseudonyms)
-        return [(USER + p, value) for p, value in zip(pseudonyms, values, strict=True)]
-
     def records(self, count: int) -> Iterator[list[Change]]:
         """The whole state as records of the changelog, in slices of about ``count``.
 
@@ -210,7 +205,9 @@ class PartitionStore(UserTable):
         first = 0
         while first < len(self.rows):
             held = enumerate(self.pseudonyms[first : first + count], first)
-            yield self._sealed(self._users([p for row, p in held if self.slots.get(p) == row]))
+            yield self._sealed(
+                self.users_records([p for row, p in held if self.slots.get(p) == row])
+            )
             first += count
         yield self._sealed(self._calibration.records())
         for pairs in self.transitions.records(count):
@@ -218,6 +215,8 @@ class PartitionStore(UserTable):
         yield self._sealed([(PARTITION_KEY, msgspec.msgpack.encode(self.record))])
 
     def _sealed(self, pairs: Iterable[tuple[bytes, bytes]]) -> list[Change]:
+        if self._seal is unsealed:
+            return [*pairs]
         return [(key, self._seal(key, value)) for key, value in pairs]
 
     def restore(self, records: Iterable[Change]) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from model.spec import Engine, ModelSpec
 from stream_app.core import compiled
 from stream_app.core.alerts import NO_ALERT, Alert
+from stream_app.core.changelog import USER
 from stream_app.core.generations import relaid, same_layout, translated
 from stream_app.core.partition_record import PartitionRecord
 from stream_app.core.state import FORMAT, NO_ACTION, Rows, StateCodec
@@ -171,6 +172,19 @@ class UserTable:
         held = self.long_ids
         tails = {n: held[name] for n, name in enumerate(pseudonyms) if name in held}
         return self.codec.pack(self.rows[rows], tails)
+
+    def changed_users(self) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+        """Keys of those of ``changed`` who are gone, and records of the others."""
+        if compiled.passes is not None and not self.long_ids:
+            place = self.row_bytes, self.codec.layout
+            return compiled.passes.changes(*place, self.slots, self.changed, USER)
+        gone = [USER + pseudonym for pseudonym in self.changed if pseudonym not in self.slots]
+        return gone, self.users_records([p for p in self.changed if p in self.slots])
+
+    def users_records(self, pseudonyms: list[bytes]) -> list[tuple[bytes, bytes]]:
+        """(key, value) of users as the changelog holds them."""
+        values = self.packed(pseudonyms)
+        return [(USER + p, value) for p, value in zip(pseudonyms, values, strict=True)]
 
     # --- generations of models
 

@@ -140,7 +140,7 @@ static int make_step(Pass *pass, Event *event, uint64_t session, uint32_t hash, 
     if (hash) PUT(row + at[LAST_ITEM], uint32_t, hash);
     PUT(row + at[LAST_OFFSET], int64_t, offset);
     PUT(row + at[EVENTS_TOTAL], uint32_t, u32_at(row + at[EVENTS_TOTAL]) + 1);
-    Step made = {.gap_ms = starts && pass->resets ? -1 : gap_ms, .source_item = source,
+    Step made = {.offset = offset, .gap_ms = starts && pass->resets ? -1 : gap_ms, .source_item = source,
                  .starts = (uint8_t)starts};
     return book(pass, event, hash, made) < 0 ? FAILED : touch(pass, event);
 }

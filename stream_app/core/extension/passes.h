@@ -23,14 +23,14 @@ enum {
     USED, NEXT, SESSION_OPEN, LAST_OFFSET, LAST_EVENT_MS, SESSION_STARTED_MS, RING_BASE_MS,
     SESSION_HASH, LAST_ITEM, EVENTS_TOTAL, SESSION_EVENTS, SESSIONS_TOTAL, LOG_Z, CLOSE_SURPRISE,
     ANCHOR_LOG_Z, EXPECTED_ITEM, EXPECTED_ITEM_LOGP, EXPECTED_ACTION, EXPECTED_ACTION_LOGP,
-    ANCHOR_AGE, HIDDEN, ANCHOR, RING, FIELD_COUNT
+    ANCHOR_AGE, REVISION, NEWEST_OFFSET, NEWEST_ID, HIDDEN, ANCHOR, RING, FIELD_COUNT
 };
 #define FIELDS                                                                                    \
     "used", "next", "session_open", "last_offset", "last_event_ms", "session_started_ms",         \
         "ring_base_ms", "session_hash", "last_item", "events_total", "session_events",            \
         "sessions_total", "log_z", "close_surprise", "anchor_log_z", "expected_item",             \
-        "expected_item_logp", "expected_action", "expected_action_logp", "anchor_age", "hidden",  \
-        "anchor", "ring"
+        "expected_item_logp", "expected_action", "expected_action_logp", "anchor_age",            \
+        "revision", "newest_offset", "event_id", "hidden", "anchor", "ring"
 
 /* Fields of an entry of the ring, in the order of RING_FIELDS. */
 enum { ITEM, AT, ID_LOW, ID_HIGH, ACTION, SURPRISE, RING_FIELD_COUNT };
@@ -43,14 +43,14 @@ typedef struct {
 
 /* A step of the model: see TABLE in stream_app.core.entries. */
 typedef struct {
-    int64_t at_ms, gap_ms, position, total, row, round, batch_row, before;
+    int64_t at_ms, gap_ms, position, total, row, round, batch_row, before, offset;
     uint64_t id_hash;
     int32_t item;
     uint32_t item_hash, source_item;
     int32_t dwell_ms;
     uint8_t mark, dwell, starts, fallback, unused[4], user[16];
 } Step;
-_Static_assert(sizeof(Step) == 112, "as TABLE has it");
+_Static_assert(sizeof(Step) == 120, "as TABLE has it");
 
 /* Python's object for a Layout is a capsule. NULL with an exception set where it is none. */
 const Layout *layout_of(PyObject *capsule);
@@ -123,6 +123,9 @@ int set_timer(Timers *timers, int64_t row, const int64_t due[2]);
 PyObject *new_reading(PyObject *module, PyObject *args);
 PyObject *read_clicks(PyObject *module, PyObject *args);
 PyObject *admit(PyObject *module, PyObject *args);
+PyObject *keep_newest(PyObject *module, PyObject *args);
+PyObject *addresses(PyObject *module, PyObject *const *arrays, Py_ssize_t count);
+PyObject *changes(PyObject *module, PyObject *args);
 PyObject *new_heap(PyObject *module, PyObject *args);
 PyObject *push(PyObject *module, PyObject *args);
 PyObject *pop(PyObject *module, PyObject *args);

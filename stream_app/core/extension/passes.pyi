@@ -67,6 +67,17 @@ def leave(
     window_ms: int,
     half_ring: int,
 ) -> None: ...
+def addresses(*arrays: npt.NDArray[Any] | None) -> tuple[int | None, ...]: ...
+def keep_newest(
+    row_bytes: npt.NDArray[np.uint8], layout: object, table: bytearray, clicks: list[Any]
+) -> bool: ...
+def changes(
+    row_bytes: npt.NDArray[np.uint8],
+    layout: object,
+    slots: Mapping[bytes, int],
+    changed: dict[bytes, None],
+    kind: bytes,
+) -> tuple[list[bytes], list[tuple[bytes, bytes]]]: ...
 def packed(
     row_bytes: npt.NDArray[np.uint8],
     layout: object,

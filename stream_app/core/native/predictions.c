@@ -103,28 +103,32 @@ static char *put_signed(char *at, int64_t value)
     return put_whole(at, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
+/* Six digits, without the zeros at their end; at least one. */
+static char *put_fraction(char *at, uint32_t millionths)
+{
+    char digits[6];
+    int n, count = 6;
+    for (n = 5; n >= 0; n--) {
+        digits[n] = (char)('0' + millionths % 10);
+        millionths /= 10;
+    }
+    while (count > 1 && digits[count - 1] == '0')
+        count--;
+    return put(at, digits, count);
+}
+
 /* units / 10 ** places */
 static char *put_decimal(char *at, uint64_t units, int places)
 {
     static const uint64_t POWERS[] = {1, 10, 100, 1000, 10000, 100000, 1000000};
     uint64_t whole = units / POWERS[places], rest = units % POWERS[places];
-    int left = places;
     if (places == 6 && units && units < 10) {
         *at++ = (char)('0' + units);
         return put(at, "e-6", 3);
     }
     at = put_whole(at, whole);
     *at++ = '.';
-    if (!rest) {
-        *at++ = '0';
-        return at;
-    }
-    while (rest) {
-        left--;
-        *at++ = (char)('0' + rest / POWERS[left]);
-        rest %= POWERS[left];
-    }
-    return at;
+    return put_fraction(at, (uint32_t)(rest * POWERS[6 - places]));
 }
 
 static double rounded(double value) { return value + ROUNDING - ROUNDING; }
