@@ -6,12 +6,11 @@ topic.
 """
 
 import asyncio
-import gc
 import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 
 from stream_app.partitioning import partition_of
+from tests.bench import machine, own_kafka
 from tests.bench.committed import committed
 from tests.bench.course import Click, Course
 from tests.bench.entrants import worker_command, worker_environ
@@ -27,8 +27,6 @@ from tests.bench.race import Place, event_id, make_topics, running, until_it_say
 
 TRICKLE = 200.0  # clicks a second
 SECONDS, WARM_SECONDS = 4.0, 1.0
-BROKER_WARM_SECONDS = 15.0
-"""A broker that has just started compiles what it runs: the first rounds would be about Java."""
 TICK_SECONDS = 0.005
 BURST_SECONDS, AFTER_SECONDS, BURST = 5.0, 5.0, 10.0
 TARGET_SECONDS = 0.25
@@ -36,18 +34,6 @@ TARGET_SECONDS = 0.25
 
 DRAIN_SECONDS = 120.0
 WAYS = ("raw", "at_least_once", "exactly_once")
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Whoever measures times of others must not stand still: no garbage is collected here."""
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
 
 
 class Leg(NamedTuple):
@@ -160,7 +146,7 @@ async def steady(
 
 async def warmed(kafka: str, course: Course, rate: float) -> None:
     """A worker's transactions, uncounted."""
-    seconds = min(BROKER_WARM_SECONDS, len(course.clicks) / rate)
+    seconds = min(own_kafka.WARM_SECONDS, len(course.clicks) / rate)
     async with _serving(kafka, course, "exactly_once") as place:
         await timed(place, iter(course.clicks), [Leg(rate, seconds)], "predictions")
 
@@ -189,7 +175,7 @@ def latency_figures(
     for number in range(rounds):
         for way in sorted(WAYS, reverse=bool(number % 2)):
             tell(f"latency, round {number + 1} of {rounds}: {way}")
-            with uncollected():
+            with machine.uncollected():
                 measured = asyncio.run(steady(kafka, course, way, rates))
                 if way != "raw":
                     recovered[way].append(asyncio.run(burst(kafka, course, way, high)))

@@ -1,13 +1,28 @@
-"""What a run ran on."""
+"""What a run runs on, and how little it is to disturb what it measures."""
 
+import gc
 import os
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("aiokafka", "faust-streaming", "msgspec", "numpy", "onnxruntime", "torch")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Whoever measures times of others must not stand still: no garbage is collected here."""
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def described() -> dict[str, Any]:

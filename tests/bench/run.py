@@ -13,10 +13,8 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -24,8 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stream_app.kafka.embedded import EmbeddedKafka
-from stream_app.kafka.jars import JarsError, cache_root, ensure_jars
+from stream_app.kafka.jars import JarsError, cache_root
 from tests.bench import entrants, machine, report, throughput
 from tests.bench.course import (
     FEW_ITEMS,
@@ -39,6 +36,7 @@ from tests.bench.course import (
 from tests.bench.figures import Figure, ratios
 from tests.bench.java_peer import java_command
 from tests.bench.latency import latency_figures
+from tests.bench.own_kafka import kafka_of_its_own
 from tests.bench.peer_packages import peers_python
 from tests.bench.race import ROOT, run_lap
 
@@ -172,16 +170,6 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "users": users_part,
     "latency": latency_part,
 }
-
-
-@contextmanager
-def kafka_of_its_own() -> Iterator[str]:
-    jars = ensure_jars(cache_root(os.environ, Path.home()))
-    with (
-        tempfile.TemporaryDirectory(prefix="clickahead-bench-") as folder,
-        EmbeddedKafka(Path(folder), jars) as kafka,
-    ):
-        yield kafka.bootstrap_servers
 
 
 def main(words: Sequence[str]) -> int:

@@ -39,6 +39,7 @@ from tests.bench import machine
 from tests.bench.course import FEW_ITEMS, Course, course_folder, prepare
 from tests.bench.entrants import worker_command, worker_environ
 from tests.bench.figures import short
+from tests.bench.own_kafka import kafka_of_its_own
 from tests.bench.plan import USERS, Costs, need, plan
 from tests.bench.race import (
     Place,
@@ -50,7 +51,6 @@ from tests.bench.race import (
     until_it_says,
 )
 from tests.bench.report import wide_console
-from tests.bench.run import kafka_of_its_own
 from tests.bench.users_figures import BATCH, FEW_EVENTS, FEW_USERS, cpu_us_per_event, crowd
 from tests.tiny_model import random_weights, tiny_spec
 

@@ -1,7 +1,9 @@
 """How long a record takes through the shell, in both deliveries: from its time to be sent until a
 read_committed consumer holds what came of it.
 
-    python -m tests.bench.shell_latency BOOTSTRAP [--rounds N] [--seconds S] [--core-us N]
+    python -m tests.bench.shell_latency [BOOTSTRAP] [--rounds N] [--seconds S] [--core-us N]
+
+Without BOOTSTRAP it starts a Kafka of its own, which shares the cores with all others.
 
 The worker is a process of its own whose core copies and takes ``--core-us`` microseconds of CPU per
 event. First its peak in exactly_once is measured, on records that wait for it, and the broker is
@@ -24,7 +26,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import count
 from statistics import median
 from subprocess import PIPE, Popen
@@ -36,8 +38,8 @@ from aiokafka import AIOKafkaProducer
 from stream_app.app import create_application
 from stream_app.kafka.application import Application
 from stream_app.worker import run
+from tests.bench import machine, own_kafka
 from tests.bench.committed import committed
-from tests.bench.latency import BROKER_WARM_SECONDS, uncollected
 from tests.bench.shell_cost import PARTITIONS, fill, taking
 from tests.kafka.counting import Printed, config
 from tests.kafka.ledger import ROOT, make_topics
@@ -165,20 +167,25 @@ def difference(found: dict[tuple[float, str], list[Latencies]], rate: float) -> 
     return {**medians, "p99_above_ms": round(median(above), 1)}
 
 
-async def main(given: argparse.Namespace) -> dict[str, Any]:
-    peak_rate = await peak(given.kafka, given.core_us)
+async def measured(kafka: str, given: argparse.Namespace) -> dict[str, Any]:
+    peak_rate = await peak(kafka, given.core_us)
     sys.stderr.write(f"peak {peak_rate:.0f}/s\n")
     rates = [float(SLOW_PER_SECOND), given.rate or peak_rate / 2]
-    with uncollected():
-        await one(given.kafka, "exactly_once", rates[1:], BROKER_WARM_SECONDS, given.core_us)
-        found = await compared(given.kafka, rates, given.rounds, given.seconds, given.core_us)
+    with machine.uncollected():
+        await one(kafka, "exactly_once", rates[1:], own_kafka.WARM_SECONDS, given.core_us)
+        found = await compared(kafka, rates, given.rounds, given.seconds, given.core_us)
     return {"cores": os.cpu_count(), "peak_per_second": round(peak_rate), **found}
+
+
+def main(given: argparse.Namespace) -> dict[str, Any]:
+    with nullcontext(given.kafka) if given.kafka else own_kafka.kafka_of_its_own() as kafka:
+        return asyncio.run(measured(kafka, given))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kafka")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("kafka", nargs="?")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--core-us", type=float, default=100.0)
     parser.add_argument("--rate", type=float, help="instead of half the peak")
@@ -191,4 +198,4 @@ if __name__ == "__main__":
     given = arguments()
     if given.serve:
         sys.exit(serve(given.kafka, given.serve, given.delivery, given.core_us))
-    sys.stdout.write(json.dumps(asyncio.run(main(given))) + "\n")
+    sys.stdout.write(json.dumps(main(given)) + "\n")
