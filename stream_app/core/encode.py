@@ -14,7 +14,7 @@ import numpy.typing as npt
 from model.spec import Floats, Ints, ModelSpec, Vocabulary
 from stream_app.core.answers import FALLBACKS, Answers
 from stream_app.core.batch import PackedRecords, Record, Route
-from stream_app.core.c_library import address, addresses, library
+from stream_app.core.c_library import addresses, library
 from stream_app.core.calm import Verdicts
 from stream_app.core.events import Prediction, RankedItem, Source
 from stream_app.core.privacy import PSEUDONYM_BYTES
@@ -25,8 +25,6 @@ Numbers = npt.NDArray[np.int64]
 _encode = msgspec.json.Encoder().encode
 # What a prediction takes at first sight; more is made room for.
 _FIRST_BYTES = 2048
-# So few predictions are told faster one by one than in columns.
-FEW = 2
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -60,9 +58,8 @@ def encode(
     compiled: bool | None = None,
 ) -> Sequence[Record]:
     """One record per prediction, key = pseudonym. ``compiled`` False asks for the form in Python;
-    None takes the compiled one where it is there, worth it, and can write these numbers."""
-    is_worth_it = len(answers.rows) >= FEW if compiled is None else compiled
-    form = compiled_form() if is_worth_it else None
+    None takes the compiled one where it is there and can write these numbers."""
+    form = None if compiled is False else compiled_form()
     packed = None if form is None else form.encode(frame, answers, outlook, verdicts)
     return _as_structs(frame, answers, outlook, verdicts) if packed is None else packed
 
@@ -140,15 +137,21 @@ class _Predictions(ctypes.Structure):
 class Texts:
     """Texts behind one another, as the compiled form reads them."""
 
-    def __init__(self, bytes_: bytes, ends: Numbers) -> None:
+    def __init__(self, bytes_: npt.NDArray[np.uint8], ends: Numbers) -> None:
         self._bytes, self._ends = bytes_, ends
-        self.pointers = _Texts(
-            ctypes.cast(ctypes.c_char_p(bytes_), ctypes.c_void_p).value, address(ends)
-        )
+        self.pointers = _Texts(*addresses(bytes_, ends))
 
     @classmethod
     def of(cls, texts: Sequence[bytes]) -> "Texts":
-        return cls(b"".join(texts), np.cumsum([len(text) for text in texts], dtype=np.int64))
+        if not texts:
+            return _no_texts()
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(texts), np.uint8), ends)
+
+
+@cache
+def _no_texts() -> Texts:
+    return Texts(np.zeros(0, np.uint8), np.zeros(0, np.int64))
 
 
 class ItemTexts:
@@ -216,11 +219,11 @@ class CompiledForm:
     def _written(
         self, told: _Predictions, n: int, names: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.uint8], Numbers] | None:
-        values, ends = np.empty(n * _FIRST_BYTES, np.uint8), np.empty(n, np.int64)
+        values, ends = np.empty((n + 1) * _FIRST_BYTES, np.uint8), np.empty(n, np.int64)
         done = 0
         while True:
-            place = (address(values), len(values), address(ends), address(names))
-            done = self._write(ctypes.byref(told), done, *place)
+            into, *found = addresses(values, ends, names)
+            done = self._write(ctypes.byref(told), done, into, len(values), *found)
             if done < 0:
                 return None
             if done == n:
@@ -236,9 +239,9 @@ class CompiledForm:
     def quoted(self, texts: Sequence[str]) -> Texts:
         """Texts as JSON strings."""
         array = _encode(texts)
-        ends, bytes_ = np.empty(len(texts), np.int64), ctypes.create_string_buffer(len(array))
-        self._split(array, len(array), ctypes.addressof(bytes_), address(ends))
-        return Texts(bytes_.raw, ends)
+        bytes_, ends = np.empty(len(array), np.uint8), np.empty(len(texts), np.int64)
+        self._split(array, len(array), *addresses(bytes_, ends))
+        return Texts(bytes_, ends)
 
 
 @cache
