@@ -84,6 +84,7 @@ TESTED_ELSEWHERE = {
     "stream_app/__main__.py": "tests/test_cli.py",
     "stream_app/bundled.py": "tests/commands/test_train.py",
     "stream_app/core/answers.py": "tests/core/test_decide.py",
+    "stream_app/core/closes.py": "tests/core/test_judge.py",
     "stream_app/core/late.py": "tests/core/test_refold.py",
     "stream_app/core/memory.py": "tests/core/test_rounds.py",
     "stream_app/core/newest.py": "tests/core/test_refold.py",

@@ -12,7 +12,6 @@ from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
 from stream_app.core.entries import (
     Entry,
     Eviction,
-    Expectation,
     Late,
     Other,
     Refusal,
@@ -76,7 +75,7 @@ class Admission:
         return compiled.passes.admit(
             self,
             i,
-            (Click, SessionEnd, Expectation),
+            (Click, SessionEnd),
             DURATION_EDGES_MS,
             EXPIRY_BUCKET_MS,
             VOCABULARY_HORIZON,
@@ -186,10 +185,8 @@ class Admission:
             int(column["session_events"][row]),
             newest,
             float(column["close_surprise"][row]),
-            Expectation(
-                column["expected_action"][row].tolist(),
-                column["expected_action_logp"][row].tolist(),
-            ),
+            column["expected_action"][row].tobytes()
+            + column["expected_action_logp"][row].tobytes(),
             store.record.out_of_vocabulary or (newest < 0 and store.is_stale(row)),
         )
 

@@ -38,7 +38,7 @@ class Verdicts(msgspec.Struct, frozen=True):
         return Verdict(STATES[self.states[k]], score, told)
 
 
-def unjudged(scores: npt.NDArray[np.float32]) -> Verdicts:
+def unjudged(scores: npt.NDArray[np.floating[Any]]) -> Verdicts:
     """Verdicts of as many scores, before any is judged."""
     n = len(scores)
     states = np.full(n, UNCALIBRATED, np.uint8)

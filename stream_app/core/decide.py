@@ -59,6 +59,7 @@ class Decider:
                 self._refuse(other.batch_row, other.rejected)
             else:
                 ends.append((number, other))
+                self._out.closed_sessions += isinstance(other, SessionEnd) or bool(other.session)
         self._judge.judge(ends, self._step, self._end)
         if len(self._steps):
             self._answer()
@@ -67,10 +68,8 @@ class Decider:
 
     def _end(self, end: SessionEnd | Eviction) -> None:
         if isinstance(end, SessionEnd):
-            self._out.closed_sessions += 1
             self._judge.session_end(end)
         else:
-            self._out.closed_sessions += end.session is not None
             self._judge.eviction(end)
 
     def _step(self, k: int) -> None:

@@ -19,13 +19,6 @@ class StepAt(NamedTuple):
     number: int
 
 
-class Expectation(NamedTuple):
-    """What the model expected before something happened: action codes with log-probabilities."""
-
-    actions: list[int]
-    logps: list[float]
-
-
 class SessionEnd(NamedTuple):
     """A session that is over. ``previous`` is the step of this pass that came last in it; -1 where
     that was in an earlier one, and then ``surprise`` and ``expected`` are what it left behind."""
@@ -38,7 +31,7 @@ class SessionEnd(NamedTuple):
     events: int
     previous: int
     surprise: float
-    expected: Expectation
+    expected: bytes  # codes of the likeliest actions as bytes, then their log-probabilities
     fallback: bool  # most items are unknown to the model: its surprise means nothing
 
 

@@ -1,7 +1,9 @@
 """Verdicts: from a score to a p-value, to an alert's phases, to the records that announce them."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from math import exp
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from stream_app.core import alerts
 from stream_app.core.alerts import NO_ALERT, Alert, Phase
 from stream_app.core.batch import EventBatch
 from stream_app.core.calm import ANOMALOUS, NORMAL, STOPS, UNJUDGED, pass_calm, unjudged
+from stream_app.core.closes import Closes, closes, surprise_of
 from stream_app.core.entries import Eviction, SessionEnd, Steps
 from stream_app.core.events import (
     AlertKind,
@@ -21,11 +24,15 @@ from stream_app.core.events import (
 )
 from stream_app.core.memory import likeliest_actions
 from stream_app.core.results import Results
-from stream_app.core.state import ACTION_CODE
+from stream_app.core.state import ACTION_CODE, EXPECTED
 from stream_app.core.store import PartitionStore
 
 # A part of the surprise below this share explains nothing.
 _REASON_SHARE = 0.2
+# So few ends are judged faster one by one than in columns.
+FEW_ENDS = 4
+
+_number = itemgetter(0)
 
 
 class Happening(NamedTuple):
@@ -70,6 +77,7 @@ class Judge:
         self.offsets = steps.columns["offset"].copy()
         self._unjudged = steps.columns["fallback"]
         stops = store.columns["alert_offset"][self._rows] >= 0
+        self._closes: Closes | None = None
         self._marks = np.where(self._unjudged, np.uint8(UNJUDGED), stops)
         if steps.late:
             self._marks[list(steps.late)] |= STOPS
@@ -90,14 +98,33 @@ class Judge:
                 stop = ends[done + int(self._has_alert[done:].argmax())][0]
             held = (self._reservoir, self.verdicts, self.offsets, self._marks)
             k = pass_calm(*held, k, stop, self._rate)
-            while done < len(ends) and ends[done][0] <= k:
-                end(ends[done][1])
-                done += 1
+            done = self._pass_ends(ends, done, bisect_right(ends, k, done, key=_number), end)
             if k < stop:
                 step(k)
                 k += 1
             elif k == n:
                 return
+
+    def _pass_ends(
+        self,
+        ends: list[End],
+        first: int,
+        last: int,
+        end: Callable[[SessionEnd | Eviction], None],
+    ) -> int:
+        """Go through ends up to ``last``; calls ``end`` where one is not calm."""
+        while first < last:
+            if last - first >= FEW_ENDS:
+                if self._closes is None:
+                    self._closes = closes([other for _, other in ends], self._results)
+                told = self._closes.verdicts, self._closes.offsets
+                marks = self._closes.marks | self._has_alert
+                reservoir = self._store.reservoirs["session_close"]
+                first = pass_calm(reservoir, *told, marks, first, last, self._rate)
+            if first < last:
+                end(ends[first][1])
+                first += 1
+        return last
 
     def step(self, k: int, where: Happening) -> None:
         """Find the verdict on a step that is not calm; moves its user's alert and the reservoir."""
@@ -178,9 +205,7 @@ class Judge:
         store = self._store
         if end.fallback:
             return
-        surprise = end.surprise
-        if end.previous >= 0:
-            surprise = float(self._results.close_surprise[self._results.left_by(end.previous)])
+        surprise = surprise_of(end, self._results)
         reservoir, rate = store.reservoirs["session_close"], store.config.alert_rate
         if alerts.calibrated(len(reservoir), rate):
             p_value = reservoir.p_value(surprise)
@@ -247,7 +272,8 @@ class Judge:
         return [reason for part, reason in found if part >= _REASON_SHARE * (item + action)]
 
     def _close_reason(self, end: SessionEnd, surprise: float) -> AlertReason:
-        codes, logps = end.expected.actions, end.expected.logps
+        codes = list(end.expected[:EXPECTED])
+        logps = np.frombuffer(end.expected[EXPECTED:], "<f2").tolist()
         if end.previous >= 0:
             left = self._results.left_by(end.previous)
             row = self._results.action_logp[left : left + 1]

@@ -209,7 +209,7 @@ static int admit_one(Pass *pass, Py_ssize_t number) {
     return done;
 }
 
-/* admit(admission, start, (Click, SessionEnd, Expectation), duration edges, bucket ms, vocabulary
+/* admit(admission, start, (Click, SessionEnd), duration edges, bucket ms, vocabulary
    horizon, least events) -> the place of the first record that is left to Python. */
 PyObject *admit(PyObject *module, PyObject *args) {
     PyObject *admission, *edges, *result = NULL;
@@ -217,9 +217,8 @@ PyObject *admit(PyObject *module, PyObject *args) {
     long long bucket_ms, horizon, least_events;
     Pass pass = {0};
     (void)module;
-    if (!PyArg_ParseTuple(args, "On(O!O!O!)OLLL", &admission, &number, &PyType_Type, &pass.click,
-                          &PyType_Type, &pass.session_end, &PyType_Type, &pass.expectation, &edges,
-                          &bucket_ms, &horizon, &least_events))
+    if (!PyArg_ParseTuple(args, "On(O!O!)OLLL", &admission, &number, &PyType_Type, &pass.click,
+                          &PyType_Type, &pass.session_end, &edges, &bucket_ms, &horizon, &least_events))
         return NULL;
     pass.bucket_ms = bucket_ms, pass.horizon = horizon, pass.least_events = least_events;
     if (PyObject_GetBuffer(edges, &pass.dwell_edges, PyBUF_SIMPLE) < 0) return NULL;

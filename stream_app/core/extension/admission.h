@@ -15,7 +15,7 @@ typedef struct {
     PyObject *cleaned, *others, *clicks, *timelines, *ended, *offsets;
     PyObject *slots, *pseudonyms, *changed, *codes, *action_codes, *move_to_end;
     PyObject *table; /* bytearray of Step, with room for all that may come */
-    PyTypeObject *click, *session_end, *expectation;
+    PyTypeObject *click, *session_end;
     Timers timers;
     const Keyed *users, *events;
     const Layout *layout;

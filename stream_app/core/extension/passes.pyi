@@ -32,7 +32,7 @@ def read(
 def admit(
     admission: object,
     start: int,
-    made: tuple[type, type, type],
+    made: tuple[type, type],
     duration_edges_ms: npt.NDArray[np.int64],
     bucket_ms: int,
     vocabulary_horizon: int,

@@ -32,18 +32,12 @@ static PyObject *new_tuple(PyTypeObject *type, Py_ssize_t count, PyObject **part
     return made;
 }
 
-/* What the row expected: Expectation(action codes, log-probabilities). */
+/* What the row expected: action codes, then their log-probabilities. */
 static PyObject *expectation(const Pass *pass, const char *row) {
-    PyObject *parts[2] = {PyList_New(EXPECTED), PyList_New(EXPECTED)};
-    for (int n = 0; n < EXPECTED && parts[0] != NULL && parts[1] != NULL; n++) {
-        uint8_t code = (uint8_t)row[pass->layout->at[EXPECTED_ACTION] + n];
-        uint16_t half = u16_at(row + pass->layout->at[EXPECTED_ACTION_LOGP] + 2 * n);
-        PyObject *action = PyLong_FromLong(code), *logp = PyFloat_FromDouble(float_of_half(half));
-        PyList_SET_ITEM(parts[0], n, action);
-        PyList_SET_ITEM(parts[1], n, logp);
-        if (action == NULL || logp == NULL) Py_CLEAR(parts[0]);
-    }
-    return new_tuple(pass->expectation, 2, parts);
+    char told[3 * EXPECTED];
+    memcpy(told, row + pass->layout->at[EXPECTED_ACTION], EXPECTED);
+    memcpy(told + EXPECTED, row + pass->layout->at[EXPECTED_ACTION_LOGP], 2 * EXPECTED);
+    return PyBytes_FromStringAndSize(told, sizeof told);
 }
 
 /* Admission._end_session */
