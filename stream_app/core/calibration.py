@@ -120,9 +120,9 @@ class Reservoir:
 
     def take_changes(self) -> list[tuple[int, bytes]]:
         """(block, float32 bytes) of every block that changed since the last call."""
-        blocks = np.flatnonzero(self._changed).tolist()
-        if not blocks:
+        if 1 not in self._changed.tobytes():
             return []
+        blocks = np.flatnonzero(self._changed).tolist()
         self._changed[:] = 0
         start = blocks[0] * BLOCK
         end = min((blocks[-1] + 1) * BLOCK, len(self))

@@ -4,6 +4,7 @@ more where events came late."""
 
 from collections.abc import Callable
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ _FOUND = (
     *("item_surprise", "action_surprise", "top_items", "top_logp"),
     *("action_logp", "cart", "purchase", "gap_logp"),
 )
-_TOLD = ("dense", *_FOUND, "score", "close_surprise", *memory.EXPECTED_FIELDS)
+_found = attrgetter(*_FOUND)
+_told = attrgetter("dense", *_FOUND, "score", "close_surprise", *memory.EXPECTED_FIELDS)
 
 
 def advance(steps: Steps, store: PartitionStore, engine: Engine) -> Results:
@@ -151,12 +153,12 @@ def _compiled_round(
         fresh,
     )
     step = engine.advance(Tokens(item, action, gap, dense), Memory(hidden, log_z))
-    found = (dense, *(getattr(step, name) for name in _FOUND), step.memory.log_z)
+    found = (dense, *_found(step), step.memory.log_z)
     compiled.passes.leave(
         *place,
         found,
         np.ascontiguousarray(step.memory.hidden).view(np.uint8),
-        tuple(getattr(results, name) for name in _TOLD),
+        _told(results),
         spec.window_ms,
         spec.ring_length // 2,
     )

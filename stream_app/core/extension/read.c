@@ -99,6 +99,8 @@ static PyObject *new_click(PyTypeObject *type, const char *value, const Parts *p
     PyTuple_SET_ITEM(made, 7, text_at(value, parts->promotion));
     for (int n = 0; made != NULL && n < 8; n++)
         if (PyTuple_GET_ITEM(made, n) == NULL) Py_CLEAR(made);
+    /* Texts and numbers refer to nothing: the collector need not look. */
+    if (made != NULL) PyObject_GC_UnTrack(made);
     return made;
 }
 

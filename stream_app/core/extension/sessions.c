@@ -29,6 +29,8 @@ static PyObject *new_tuple(PyTypeObject *type, Py_ssize_t count, PyObject **part
             Py_XDECREF(parts[n]);
         if (made != NULL && parts[n] == NULL) Py_CLEAR(made);
     }
+    /* Bytes and numbers refer to nothing: the collector need not look. */
+    if (made != NULL) PyObject_GC_UnTrack(made);
     return made;
 }
 

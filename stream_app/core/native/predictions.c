@@ -103,18 +103,23 @@ static char *put_signed(char *at, int64_t value)
     return put_whole(at, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
+/* A number below a hundred as two digits. */
+static void put_pair(char *at, uint32_t number)
+{
+    at[0] = (char)('0' + number / 10);
+    at[1] = (char)('0' + number % 10);
+}
+
 /* Six digits, without the zeros at their end; at least one. */
 static char *put_fraction(char *at, uint32_t millionths)
 {
-    char digits[6];
-    int n, count = 6;
-    for (n = 5; n >= 0; n--) {
-        digits[n] = (char)('0' + millionths % 10);
-        millionths /= 10;
-    }
-    while (count > 1 && digits[count - 1] == '0')
+    int count = 6;
+    put_pair(at, millionths / 10000);
+    put_pair(at + 2, millionths / 100 % 100);
+    put_pair(at + 4, millionths % 100);
+    while (count > 1 && at[count - 1] == '0')
         count--;
-    return put(at, digits, count);
+    return at + count;
 }
 
 /* units / 10 ** places */
