@@ -13,7 +13,7 @@ from model.scan_rough import SUM_UNITS, Asked, Rough
 from model.spec import Floats
 
 LIBRARY = Path(__file__).parent / "native" / "scan.so"
-VERSION = 3
+VERSION = 4
 ROWS = 64
 """Rows of one pass: their rough scores stay in the cache until the best are chosen."""
 

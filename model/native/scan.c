@@ -15,7 +15,7 @@
 
 #define TILE_BYTES 16384 /* of items: they stay in the first cache while all rows pass over */
 #define LINE_BYTES 64
-#define AHEAD 4 /* vectors that are on their way while one is multiplied */
+#define AHEAD 12 /* vectors that are on their way while DOTS are multiplied */
 
 #ifdef _WIN32
 #define EXPORT __declspec(dllexport)
@@ -70,15 +70,19 @@ static void choose_plain(const Scan *s, int64_t row)
     choose(s, row, reach_plain);
 }
 
-static float dot_plain(const float *a, const float *b, int64_t width)
+static void dots_plain(const float *const *vectors, const float *query, int64_t width,
+                       float *logits)
 {
-    float lanes[LANES] = {0};
-    for (int64_t d = 0; d < width; d += LANES)
-        for (int64_t lane = 0; lane < LANES; lane++) lanes[lane] += a[d + lane] * b[d + lane];
-    return summed(lanes);
+    for (int i = 0; i < DOTS; i++) {
+        float lanes[LANES] = {0};
+        for (int64_t d = 0; d < width; d += LANES)
+            for (int64_t lane = 0; lane < LANES; lane++)
+                lanes[lane] += vectors[i][d + lane] * query[d + lane];
+        logits[i] = summed(lanes);
+    }
 }
 
-static const Form PLAIN_FORM = {scan_plain, choose_plain, dot_plain};
+static const Form PLAIN_FORM = {scan_plain, choose_plain, dots_plain};
 static const Form *const FORMS[] = {
     &PLAIN_FORM,
 #if HAS_X86_FORMS
@@ -90,7 +94,7 @@ static const Form *const FORMS[] = {
 /* Of this interface; model/native_scan.py takes no other one. */
 EXPORT int32_t scan_version(void)
 {
-    return 3;
+    return 4;
 }
 
 /* The last one of FORMS that this processor can run. */
@@ -209,13 +213,23 @@ EXPORT void scan_exact(const Scan *s, const float *vectors, const int32_t *codes
         const int32_t *found = s->found + row * s->keep;
         const float *query = queries + row * width;
         Best best = {top_logits + row * top, top_items + row * top, 0, top};
-        for (int64_t i = 0; i < s->keep; i++) {
-            const int32_t place = found[i];
-            const float *vector = vectors + (int64_t)place * width;
-            if (i + AHEAD < s->keep) fetch(vectors + (int64_t)found[i + AHEAD] * width, width);
-            const float logit = FORMS[form]->dot(vector, query, width);
-            logits[row * s->keep + i] = logit;
-            rank(&best, logit, codes ? codes[place] : place);
+        for (int64_t i = 0; i < s->keep && i < AHEAD; i++)
+            fetch(vectors + (int64_t)found[i] * width, width);
+        for (int64_t i = 0; i < s->keep; i += DOTS) {
+            const int64_t count = s->keep - i < DOTS ? s->keep - i : DOTS;
+            const float *four[DOTS];
+            float dots[DOTS];
+            for (int64_t j = 0; j < DOTS; j++) {
+                four[j] = vectors + (int64_t)found[i + (j < count ? j : 0)] * width;
+                if (i + j + AHEAD < s->keep)
+                    fetch(vectors + (int64_t)found[i + j + AHEAD] * width, width);
+            }
+            FORMS[form]->dots(four, query, width, dots);
+            for (int64_t j = 0; j < count; j++) {
+                const int32_t place = found[i + j];
+                logits[row * s->keep + i + j] = dots[j];
+                rank(&best, dots[j], codes ? codes[place] : place);
+            }
         }
     }
 }

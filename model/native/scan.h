@@ -15,6 +15,7 @@
 
 #define LANES 8 /* items in a group */
 #define CHUNK 4 /* dimensions that lie side by side for each item of a group */
+#define DOTS 4  /* exact products at once */
 
 /* Into its caller, so that it is compiled for the caller's processor. */
 #define INLINE __attribute__((always_inline, unused)) static inline
@@ -164,7 +165,8 @@ typedef struct {
     /* Groups first .. last-1 of one block for all its visits. */
     void (*scan)(const Scan *s, const Visit *visits, int64_t count, int64_t first, int64_t last);
     void (*choose)(const Scan *s, int64_t row);
-    float (*dot)(const float *a, const float *b, int64_t width);
+    /* Of DOTS vectors with one query; one alone would wait for its own sums. */
+    void (*dots)(const float *const *vectors, const float *query, int64_t width, float *logits);
 } Form;
 
 #if HAS_X86_FORMS

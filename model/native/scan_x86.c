@@ -185,16 +185,23 @@ AVX2 static void choose_avx2(const Scan *s, int64_t row)
     choose(s, row, reach_avx2);
 }
 
-AVX2 static float dot_avx2(const float *a, const float *b, int64_t width)
+AVX2 static void dots_avx2(const float *const *vectors, const float *query, int64_t width,
+                           float *logits)
 {
     float lanes[LANES];
-    __m256 sums = _mm256_setzero_ps();
-    for (int64_t d = 0; d < width; d += LANES)
-        sums = _mm256_add_ps(sums, _mm256_mul_ps(_mm256_loadu_ps(a + d), _mm256_loadu_ps(b + d)));
-    _mm256_storeu_ps(lanes, sums);
-    return summed(lanes);
+    __m256 sums[DOTS];
+    for (int i = 0; i < DOTS; i++) sums[i] = _mm256_setzero_ps();
+    for (int64_t d = 0; d < width; d += LANES) {
+        const __m256 asked = _mm256_loadu_ps(query + d);
+        for (int i = 0; i < DOTS; i++)
+            sums[i] = _mm256_add_ps(sums[i], _mm256_mul_ps(_mm256_loadu_ps(vectors[i] + d), asked));
+    }
+    for (int i = 0; i < DOTS; i++) {
+        _mm256_storeu_ps(lanes, sums[i]);
+        logits[i] = summed(lanes);
+    }
 }
 
-const Form AVX2_FORM = {scan_avx2, choose_avx2, dot_avx2};
-const Form VNNI_FORM = {scan_vnni, choose_avx2, dot_avx2};
+const Form AVX2_FORM = {scan_avx2, choose_avx2, dots_avx2};
+const Form VNNI_FORM = {scan_vnni, choose_avx2, dots_avx2};
 #endif
