@@ -32,7 +32,10 @@ EVEN_SHARE = 0.01
 
 # Nanoseconds a query, of one rough item as a constant and a slope over dims, and of an exact item.
 # Measured on AVX-512 VNNI; only the order of what they give matters.
-NS_ITEM, NS_ITEM_DIM, NS_EXACT = 0.22, 0.0068, 25.0
+NS_ITEM, NS_ITEM_DIM, NS_EXACT = 0.22, 0.0068, 30.0
+NS_EXACT_FAR = 130.0
+"""Of vectors that no cache holds."""
+CACHE_BYTES = 1 << 25
 
 EXACT_NUMBERS = 1 << 24  # logits of one portion of the exact scan
 
@@ -101,17 +104,18 @@ def _built(plan: _Plan, vectors: Floats, directions: Floats, grouping: Grouping)
 def _plans(vectors: Floats, grouping: Grouping, needed: int, top: int) -> Iterator[_Plan]:
     (items, width), step = vectors.shape, 2 * CHUNK
     clusters, size = len(grouping.centres), grouping.block * LANES
+    exact_ns = NS_EXACT if vectors.nbytes <= CACHE_BYTES else NS_EXACT_FAR
     for dims in sorted({round(share * width / step) * step for share in SHARES_OF_WIDTH}):
         for keep in KEEPS:
             if not step <= dims <= min(width, MAX_DIMS) or top > keep // 1.5:
                 continue
             each_ns = NS_ITEM + NS_ITEM_DIM * dims
-            yield _Plan(items * each_ns + keep * NS_EXACT, dims, keep, 0)
+            yield _Plan(items * each_ns + keep * exact_ns, dims, keep, 0)
             for spare in SPARES:
                 taken = max(math.ceil(needed * spare), -(-keep // size) + 1)
                 if taken <= MOST_TAKEN * clusters:
                     scanned = clusters + taken * size
-                    yield _Plan(scanned * each_ns + keep * NS_EXACT, dims, keep, taken)
+                    yield _Plan(scanned * each_ns + keep * exact_ns, dims, keep, taken)
 
 
 def clusters_needed(grouping: Grouping, exam: Exam) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.native_scan import ItemScan
+from model.recall_probe import probe_of
 from model.runtime import ort
 from model.scan_index import ScanIndex
 from model.served import score_columns
@@ -36,6 +37,7 @@ class StepSession:
     def __init__(self, graph: bytes, spec: ModelSpec, index: ScanIndex | None = None) -> None:
         self._session = _open(graph)
         self._bindings: dict[int, ort.IOBinding] = {}
+        self.probe = None if index is None else probe_of(index)
         self._scanner, self._top_k = None if index is None else ItemScan(index), spec.top_k
         self.rows = rows = rows_per_call(spec) if index is None else PROJECTED_ROWS
         columns = sum(score_columns(spec).values())
@@ -95,6 +97,8 @@ class StepSession:
         """Fill in what the graph left to the scan: see ``served.score_columns``."""
         found = scanner.find(self._queries[:rows], self._along[:rows], self._top_k)
         self.top_items[:rows] = found.top_items
+        if self.probe is not None:
+            self.probe.see(self._queries[:rows], found.top_items)
         self.scores[:rows, 2] = found.log_z
         np.subtract(
             found.top_logits, found.log_z[:, None], out=self.scores[:rows, 3 : 3 + self._top_k]

@@ -5,7 +5,7 @@ an error, for each new value of a label is one more series for ever. Counters ta
 batch, histograms one array per batch; what is a state and not an event is read at the scrape.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -60,6 +60,8 @@ class About:
     """Seconds since the epoch; None where the model does not say."""
     flag_budget: float
     """Share of normal events that each detector may flag: the setting ``alerts.rate``."""
+    scan_recall: Callable[[], float] | None = None
+    """Of the best items, what the served scan finds; None where it is not looked at."""
     stall_seconds: float = 180.0
     """A partition or a recovery that stands still for so long is not alive."""
 
@@ -311,6 +313,12 @@ class Metrics:
         )
         if about.trained_at is not None:
             trained.labels(about.model).set(about.trained_at)
+        if about.scan_recall is not None:
+            Gauge(
+                "clickahead_scan_recall_ratio",
+                "Of the exact best items, the share that was predicted where that was looked at.",
+                registry=registry,
+            ).set_function(about.scan_recall)
         Gauge(
             "clickahead_flag_budget_ratio",
             "Share of normal events that each detector may flag.",

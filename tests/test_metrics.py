@@ -222,3 +222,8 @@ def test_recovery_is_seen_from_its_start_to_its_end(worker: Worker) -> None:
 def test_the_process_and_its_garbage_collector_are_seen(worker: Worker) -> None:
     names = {metric.name for metric in worker.registry.collect()}
     assert {"process_resident_memory_bytes", "python_gc_collections", "python_info"} <= names
+
+
+def test_a_scan_that_is_looked_at_tells_its_recall() -> None:
+    assert Worker(recall=0.985).value("scan_recall_ratio") == 0.985
+    assert Worker().value("scan_recall_ratio") is None

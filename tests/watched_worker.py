@@ -18,7 +18,9 @@ class Clock:
 class Worker:
     """Metrics with a clock and eyes."""
 
-    def __init__(self, trained_at: float | None = 1_600_000_000.0) -> None:
+    def __init__(
+        self, trained_at: float | None = 1_600_000_000.0, recall: float | None = None
+    ) -> None:
         self.clock = Clock()
         self.registry = CollectorRegistry()
         self.metrics = Metrics(
@@ -31,6 +33,7 @@ class Worker:
                 model_version="0123456789abcdef",
                 trained_at=trained_at,
                 flag_budget=0.001,
+                scan_recall=None if recall is None else lambda: recall,
             ),
         )
 

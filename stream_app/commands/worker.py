@@ -13,8 +13,7 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from model.checkpoint import MANIFEST_FILE, Manifest
-from model.engine import EngineError, open_engine
-from model.spec import Engine
+from model.engine import EngineError, OnnxEngine, open_engine
 from stream_app.app import NEEDED, create_app
 from stream_app.cli import version
 from stream_app.core.events import TOPICS
@@ -80,6 +79,7 @@ async def prepared(settings: Settings) -> AsyncIterator[Application]:
         model_version=engine.version,
         trained_at=trained,
         flag_budget=settings.alerts.rate,
+        scan_recall=engine.scan_recall,
     )
     watched = Watched(CollectorRegistry(), time.time, about)
     server = MetricsServer(watched, settings.worker.metrics_host, settings.worker.metrics_port)
@@ -98,7 +98,7 @@ async def prepared(settings: Settings) -> AsyncIterator[Application]:
         await server.stop()
 
 
-def opened_model(directory: Path) -> tuple[Engine, float | None]:
+def opened_model(directory: Path) -> tuple[OnnxEngine, float | None]:
     """The engine of a model folder, and when it was trained in seconds since the epoch."""
     try:
         engine = open_engine(directory)
