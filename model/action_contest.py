@@ -14,8 +14,9 @@ import numpy.typing as npt
 from rich.table import Table
 from sklearn.metrics import f1_score
 
+from model.action_leads import LEANING_F1, LIKELIHOOD, Judged, leads_over
 from model.action_rivals import Rivals
-from model.data import NONE, targets_of
+from model.data import NONE, stretch_of, targets_of
 from model.head_metrics import action_metrics
 from model.log import EventLog, Longs
 from model.nets import SequenceNet
@@ -81,21 +82,32 @@ def contest(
     leans: Mapping[str, float],
     among: Mask | None = None,
 ) -> dict[str, Any]:
-    """What ``action_metrics`` says of each contestant, with ``lean`` and ``leaning_f1``, the macro
-    F1 of its leaning answers. ``among`` [N] are the events of ``log`` to ask after."""
+    """What ``action_metrics`` says of each contestant, with ``log_likelihood``, the mean in nats,
+    ``lean``, and ``leaning_f1``, the macro F1 of its leaning answers. The net, alone and with the
+    trees, has also ``leads`` over each rival. ``among`` [N] are the events of ``log`` to ask
+    after."""
     after = np.arange(log.events) if among is None else np.flatnonzero(among)
     target, rates = targets_of(log, spec).action[after], log_rates(rivals.train, spec)
-    result = {}
+    known = target != NONE
+    result, judged = dict[str, Any](), dict[str, Judged]()
     for name, voice in action_voices(net, rivals, log, spec, after).items():
-        metrics = action_metrics(voice, target)
-        if metrics["n"]:
-            metrics["lean"] = leans.get(name, 0.0)
-            metrics["leaning_f1"] = macro_f1(voice, target, rates, metrics["lean"])
-        result[name] = metrics
+        result[name] = action_metrics(voice, target)
+        if known.any():
+            lean = leans.get(name, 0.0)
+            leaning = (voice[known] - lean * rates).argmax(axis=1)
+            judged[name] = Judged(voice[known], target[known], leaning)
+            marks = judged[name].marks(np.ones(int(known.sum())))
+            result[name] |= {"lean": lean} | {key: marks[key] for key in (LIKELIHOOD, LEANING_F1)}
+    session = stretch_of(log.session_start, log.events)[after][known]
+    if judged:
+        leads = leads_over(judged, (NET, TOGETHER), (MARKOV, TREES), session)
+        for name, found in leads.items():
+            result[name]["leads"] = found
     return result
 
 
 _HEADINGS = (
+    ("log_likelihood", "log-likelihood"),
     ("accuracy", "accuracy"),
     ("macro_f1", "macro F1"),
     ("leaning_f1", "leaning F1"),

@@ -2,6 +2,8 @@
 
 Both are fitted to the training log, and asked for the next action after each event, CLOSE
 included; the trees see the last actions, their times and counts, and the stream's own features.
+There are as many trees as the newest sessions ask for: with rare actions too many cost more than
+anything else.
 """
 
 from functools import cached_property
@@ -12,19 +14,27 @@ import numpy as np
 import numpy.typing as npt
 
 from model.data import NONE, stretch_of, targets_of
+from model.holdout import hold_out
 from model.log import EventLog, Longs
 from model.spec import Floats, Ints, ModelSpec
+
+Mask = npt.NDArray[np.bool_]
 
 # Actions of the session that the trees look back on.
 _WINDOW = 6
 # What an unseen pair of actions borrows from the last action alone, in counts.
 _BORROWED = 5.0
-_ROUNDS = 80
+# Share of the sessions, the newest ones, that say how many rounds are enough.
+_CHECKED = 0.1
+_MOST_ROUNDS = 400
+_PATIENCE = 20
 _PARAMETERS: dict[str, Any] = {
     "objective": "multiclass",
-    "learning_rate": 0.1,
-    "num_leaves": 31,
+    "learning_rate": 0.05,
+    "num_leaves": 15,
     "min_data_in_leaf": 30,
+    "lambda_l2": 5.0,
+    "feature_fraction": 0.6,
     "num_threads": 1,
     "deterministic": True,
     "force_row_wise": True,
@@ -85,12 +95,36 @@ class Rivals:
     @cached_property
     def _trees(self) -> lightgbm.Booster:
         known = self._target != NONE
-        told = lightgbm.Dataset(
-            window_features(self.train, self.spec)[known],
-            np.searchsorted(self._classes, self._target[known]),
+        late = hold_out(self.train, _CHECKED).late
+        rounds = self._rounds(known & ~late, known & late)
+        return lightgbm.train(self._parameters, self._told(known), rounds)
+
+    def _rounds(self, learned: Mask, checked: Mask) -> int:
+        """How many rounds on the events ``learned`` [N] foretell the others best."""
+        if not learned.any() or not checked.any():
+            return _PATIENCE
+        told = self._told(learned)
+        stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
+        found = lightgbm.train(
+            self._parameters, told, _MOST_ROUNDS, [self._told(checked, told)], callbacks=[stop]
+        )
+        return max(1, found.best_iteration)
+
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        return _PARAMETERS | {"num_class": len(self._classes)}
+
+    def _told(self, events: Mask, binned_as: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+        return lightgbm.Dataset(
+            self._features[events],
+            np.searchsorted(self._classes, self._target[events]),
+            reference=binned_as,
             categorical_feature=list(range(_WINDOW)),
         )
-        return lightgbm.train(_PARAMETERS | {"num_class": len(self._classes)}, told, _ROUNDS)
+
+    @cached_property
+    def _features(self) -> Floats:
+        return window_features(self.train, self.spec)
 
 
 def window_features(log: EventLog, spec: ModelSpec) -> Floats:
@@ -123,7 +157,7 @@ def _back(values: Ints, start: Longs, steps: int) -> Ints:
     return np.where(place >= start, values[np.maximum(place, 0)], NONE).astype(np.int32)
 
 
-def _running(marked: np.ndarray[Any, np.dtype[np.bool_]], start: Longs) -> Longs:
+def _running(marked: Mask, start: Longs) -> Longs:
     """How many were marked in the session up to each event. [N]"""
     total = np.append(0, np.cumsum(marked))
     running: Longs = total[1:] - total[start]

@@ -1,5 +1,6 @@
 """Intervals of metrics, and of the differences of two models on the same questions."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,17 @@ def interval(
     edge = (1 - _LEVEL) / 2
     low, high = np.quantile(np.concatenate(means), (edge, 1 - edge))
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def draws(
+    clusters: Longs, count: int, rng: np.random.Generator
+) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each of the questions [M] is in each of ``count`` draws of whole clusters [M]."""
+    _, cluster = np.unique(clusters, return_inverse=True)
+    total = int(cluster.max()) + 1
+    for _ in range(count):
+        times = np.bincount(rng.integers(total, size=total), minlength=total)
+        yield times[cluster].astype(np.float64)
 
 
 def intervals_of(ranks: Longs, clusters: Longs) -> dict[str, dict[str, float]]:

@@ -115,5 +115,9 @@ def tables(metrics: Mapping[str, Any]) -> Iterator[Table]:
         yield held_out_table(msgspec.convert(against["held_out"], HeldOut))
     if against.get("actions") and metrics["action"]["n"]:
         from model.action_contest import action_table
+        from model.action_leads import leads_table
 
         yield action_table(against["actions"], metrics["actions"])
+        for name, row in against["actions"].items():
+            if "leads" in row:
+                yield leads_table(name, row["leads"], metrics["actions"])

@@ -48,3 +48,17 @@ def test_features_look_at_the_past_alone(log: EventLog, data: st.DataObject) -> 
 def test_one_action_is_foretold_for_certain() -> None:
     log = log_of([[[(0, 2), (1, 2), (2, 2)]]], SPEC, closed=[False])
     assert (Rivals(log, SPEC).boosted_logits(log).argmax(axis=1) == 2).all()
+
+
+def test_rare_actions_do_not_ask_for_many_trees() -> None:
+    """What is left to chance is told by its share, however rare: no certainty is learned."""
+    rng = np.random.default_rng(1)
+    sessions = [
+        [[(0, int(action)) for action in rng.choice([2, 3], 8, p=[0.95, 0.05])]] for _ in range(200)
+    ]
+    log = log_of(sessions, SPEC)
+    test = log_of(sessions[:40], SPEC)
+    inside = np.arange(test.events) % 8 != 7
+    shares = np.exp(Rivals(log, SPEC).boosted_logits(test)[inside, 3])
+    assert 0.01 < np.median(shares) < 0.12
+    assert shares.max() < 0.35

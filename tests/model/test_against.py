@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from model.action_contest import action_table
+from model.action_leads import leads_table
 from model.against import (
     BLEND,
     Prepared,
@@ -60,7 +61,8 @@ def test_everything_stands_in_one_table(folder: Path) -> None:
     assert compare_actions(folder, TRAIN, TEST) == rivals
     assert {row["n"] for row in rivals.values()} == {TEST.events}
     console.print(action_table(rivals, SPEC.actions))
-    for word in (*result["members"], "blend leads", *rivals, "AUC purchase"):
+    console.print(leads_table("net", rivals["net"]["leads"], SPEC.actions))
+    for word in (*result["members"], "blend leads", *rivals, "AUC purchase", "net leads by"):
         assert word in console.file.getvalue()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.bootstrap import interval, recall_of, reciprocal_of
+from model.bootstrap import draws, interval, recall_of, reciprocal_of
 from model.ranking import MISS
 
 
@@ -35,3 +35,10 @@ def test_alike_questions_are_one() -> None:
 def test_no_difference_is_no_difference() -> None:
     found = interval(np.zeros(10), np.arange(10), np.random.default_rng(0))
     assert found == (0, 0, 0)
+
+
+def test_draws_are_of_whole_clusters() -> None:
+    cluster = np.array([7, 7, 3, 9, 9, 9])
+    for times in draws(cluster, 50, np.random.default_rng(0)):
+        assert times[0] == times[1] and times[3] == times[4] == times[5]
+        assert times[0] + times[2] + times[3] == 3
