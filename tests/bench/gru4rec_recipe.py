@@ -1,6 +1,7 @@
 """How long a GRU takes to a given Recall@20: the published GRU4Rec recipe against this project's.
 
-    python -m tests.bench.gru4rec_recipe TRAIN TEST [--recall 0.70] [--epochs N] [--set KEY=VALUE]
+    python -m tests.bench.gru4rec_recipe TRAIN TEST [--recall 0.70] [--epochs N] [--only WHO]
+                                         [--set KEY=VALUE]
 
 The recipe is the one that its authors publish for RSC15 (GRU4Rec_PyTorch_Official,
 paramfiles/rsc15_xe_shared_100_best.py): session-parallel mini-batches of 32, one GRU layer of 100
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("test", type=Path)
     parser.add_argument("--recall", type=float, default=0.70)
     parser.add_argument("--epochs", type=int, default=Recipe().epochs, help="of the recipe")
+    parser.add_argument("--only", choices=("recipe", "ours"), help="run one of the two")
     parser.add_argument(
         "--set", dest="pairs", action="append", default=[], help="KEY=VALUE of our training"
     )
@@ -244,10 +246,14 @@ def main() -> None:
         build_log(read([path], sort=True), spec, items, core) for path in (given.train, given.test)
     )
     recipe = Recipe()._replace(epochs=given.epochs)
-    theirs = run_recipe(log, test, spec, recipe, given.recall)
-    goal = min(given.recall, max(recall for _, recall in theirs))
+    theirs = [] if given.only == "ours" else run_recipe(log, test, spec, recipe, given.recall)
+    goal = min(given.recall, max((recall for _, recall in theirs), default=1.0))
+    if given.only == "recipe":
+        return
     config = with_settings(preset_for(AUTO, log, spec), parse_pairs(given.pairs))
     ours = run_ours(log, test, spec, config, goal)
+    if given.only == "ours":
+        return
     shares = seconds_to(ours, goal) / seconds_to(theirs, goal)
     say(
         f"recall@20 {goal:.4f}: recipe {seconds_to(theirs, goal):.0f} s, "
