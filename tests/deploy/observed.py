@@ -48,7 +48,8 @@ def grouping_labels(expression: str) -> set[str]:
 
 def exposed(store: object) -> dict[str, list[dict[str, str]]]:
     """Sample name to the label sets that a worker with one partition in ``store`` exposes."""
-    worker = Worker()
+    # Of a large catalogue, so that nothing is absent.
+    worker = Worker(recall=1.0)
     worker.metrics.progress(Progress(0, store, 0, 0, 0.0))
     samples: dict[str, list[dict[str, str]]] = {}
     for family in worker.registry.collect():
