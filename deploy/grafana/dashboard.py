@@ -183,6 +183,9 @@ MODEL = Row(
         Panel("Workers", "Versions and guarantees that run.", "short",
               [Query(gauge("clickahead_worker_info", "version, delivery"),
                      "{{version}} {{delivery}}")]),
+        Panel("Scan recall", "Of a large catalogue's exact best items, the share that was predicted"
+              " where that was looked at.", "percentunit",
+              [Query(gauge("clickahead_scan_recall_ratio", "instance", "min"), "{{instance}}")]),
     ],
 )  # fmt: skip
 
