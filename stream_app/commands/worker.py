@@ -30,6 +30,7 @@ from stream_app.metrics_server import MetricsServer
 from stream_app.models_folder import models_in, own_model
 from stream_app.notices import OUT_OF_VOCABULARY
 from stream_app.settings import Settings
+from stream_app.slow_forms import slow_forms
 from stream_app.worker import run
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def command(
     """
     settings = settings_of(context, {} if model is None else {"worker.model_dir": str(model)})
     set_up_log(settings.worker.log_level, settings.worker.log_format)
-    for sentence in settings.warnings():
+    for sentence in (*settings.warnings(), *slow_forms()):
         log.warning("%s", sentence)
     return run(lambda: prepared(settings))
 
