@@ -8,7 +8,12 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from stream_app.core.batch import PackedRecords
 from stream_app.kafka.packing import Packed, pack
-from stream_app.kafka.producers import let_go, plain_producer, take_over, take_over_log
+from stream_app.kafka.producers import (
+    let_go,
+    plain_producer,
+    take_over_log,
+    take_over_with_markers,
+)
 from stream_app.kafka.record_batches import Header, KeyValue
 from stream_app.kafka.shell_config import ShellConfig
 
@@ -63,7 +68,10 @@ class ExactlyOnce:
         self.config = config
 
     async def open(self, partition: int) -> Committer:
-        return Transactional(self.config, partition, await take_over(self.config, partition))
+        topics = (*self.config.outputs.values(), self.config.changelog)
+        logs = [TopicPartition(topic, partition) for topic in topics]
+        producer = await take_over_with_markers(self.config, partition, logs)
+        return Transactional(self.config, partition, producer)
 
     async def close(self) -> None:
         """Every committer closes its own producer."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -92,6 +93,26 @@ def _ask_again_for_coordinators(producer: AIOKafkaProducer) -> None:
     client.coordinator_lookup = asked
 
 
+async def take_over_with_markers(
+    config: ShellConfig, partition: int, logs: Sequence[TopicPartition]
+) -> AIOKafkaProducer:
+    """As `take_over`, and ``logs`` are shown the new epoch before anything is read of them: by the
+    marker that aborts an empty transaction, for which the id is taken over twice.
+
+    The marker also ends what stands open there though the coordinator has done with it. A broker
+    that comes back from a full disk was seen to call a transaction complete without a marker in any
+    log; the next commit would have made its records visible beside their repetition.
+    """
+    first = await take_over(config, partition)
+    try:
+        name = config.transactional_id(partition)
+        await Answers(first.client).during(_enlist(first, logs), name)
+        # On return the markers are written.
+        return await take_over(config, partition)
+    finally:
+        await let_go(first)
+
+
 async def take_over_log(
     config: ShellConfig, partition: int, log_of: TopicPartition
 ) -> tuple[AIOKafkaProducer, AIOKafkaProducer]:
@@ -102,14 +123,7 @@ async def take_over_log(
     transaction, for which this partition's id is taken over twice. The second producer of the pair
     is not transactional and writes under the epoch of the first.
     """
-    first = await take_over(config, partition)
-    try:
-        name = config.transactional_id(partition)
-        await Answers(first.client).during(_enlist(first, log_of), name)
-        # On return the marker is written.
-        transactional = await take_over(config, partition)
-    finally:
-        await let_go(first)
+    transactional = await take_over_with_markers(config, partition, [log_of])
     plain = _plain(config)
     theirs, ours = transactional._txn_manager, plain._txn_manager
     ours.set_pid_and_epoch(theirs.producer_id, theirs.producer_epoch)
@@ -122,11 +136,12 @@ async def take_over_log(
     return transactional, plain
 
 
-async def _enlist(producer: AIOKafkaProducer, log_of: TopicPartition) -> None:
-    """Open a transaction that has a partition in it and nothing else."""
+async def _enlist(producer: AIOKafkaProducer, logs: Sequence[TopicPartition]) -> None:
+    """Open a transaction that has these partitions in it and nothing else."""
     manager = producer._txn_manager
     await producer.begin_transaction()
-    manager.maybe_add_partition_to_txn(log_of)
+    for tp in logs:
+        manager.maybe_add_partition_to_txn(tp)
     manager.notify_task_waiter()
     while manager.partitions_to_add():
         if producer._sender.sender_task.done():
