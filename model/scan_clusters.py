@@ -56,10 +56,12 @@ class Clusters(msgspec.Struct, frozen=True):
         """Clusters that each query scans."""
         return int(self.cluster_constants[2])
 
+    def _count(self, items: int, lanes: int) -> int:
+        return -(-items // (lanes * max(self.block, 1)))
+
     def shapes(self, items: int, dims: int, lanes: int, chunk: int) -> dict[str, tuple[int, ...]]:
         """What the arrays must be for so many items."""
-        clusters = -(-items // (lanes * max(self.block, 1)))
-        groups = -(-clusters // lanes)
+        groups = -(-self._count(items, lanes) // lanes)
         return {
             "order": (items,),
             "centre_packed": (groups, dims // chunk, lanes, chunk),
@@ -71,7 +73,7 @@ class Clusters(msgspec.Struct, frozen=True):
 
     def check(self, items: int, keep: int, lanes: int) -> None:
         """ValueError where a scan would read what is not there."""
-        clusters = -(-items // (lanes * max(self.block, 1)))
+        clusters = self._count(items, lanes)
         if not (1 <= self.taken <= clusters):
             raise ValueError(f"{self.taken} of {clusters} clusters are to be scanned")
         if (self.taken - 1) * self.block * lanes < keep:

@@ -188,18 +188,16 @@ class Lane:
 
     async def _next(self) -> Taken | None:
         while not self._stopping:
-            delivering = self._delivering
-            idle = delivering is None or delivering.done()
+            idle = self._delivering is None or self._delivering.done()
+            if idle:
+                await self._delivered()
             take = self._choose(idle)
             if take is not None:
                 if idle:
-                    await self._delivered()
                     await self.committer.begin()
                 # What arrives while others play is taken along.
                 await self._turns.next()
                 return take()
-            if delivering is not None and idle:
-                delivering.result()
             self._wake.clear()
             await self._wake.wait()
         return None
