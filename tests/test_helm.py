@@ -39,6 +39,7 @@ from stream_app.replay import OUTPUTS, InputRecord, Replay
 from stream_app.schedule import Course, Kept, schedule_of
 from stream_app.settings import Settings, load
 from stream_app.simulate import SimulatorConfig, simulate
+from tests.kafka.ledger import settled
 from tests.tiny_model import tiny_spec, write_tiny_model
 
 SHOP = SimulatorConfig(users=300, items=30, categories=5, attack_every_events=300)
@@ -145,6 +146,7 @@ class Stand:
         found: Rows = {}
         async with reader(self.settings.connection()) as consumer:
             places = await partitions_of(consumer, topic)
+            await settled(self.settings.kafka.bootstrap_servers[0], topic, len(places))
             whole = await extents(consumer, places)
             for place in places:
                 chunks = read_partition(consumer, place, whole[place])

@@ -26,6 +26,7 @@ from stream_app.simulate import SimulatorConfig, simulate
 from stream_app.verify import audit
 from tests.chaos.topics import drained
 from tests.core.streams import compact
+from tests.kafka.ledger import settled
 
 SEED = 20
 # A multiple of the everyday size, for proofs that take minutes.
@@ -129,6 +130,7 @@ async def found_in(settings: Settings) -> Found:
     async with reader(settings.connection()) as consumer:
         for topic, role in roles.items():
             places = await partitions_of(consumer, topic)
+            await settled(settings.kafka.bootstrap_servers[0], topic, len(places))
             whole = await extents(consumer, places)
             for place in places:
                 chunks = read_partition(consumer, place, whole[place])
@@ -177,11 +179,11 @@ def test_kills_and_rubbish_leave_what_an_undisturbed_replay_makes(
     log = tmp_path / "worker.log"
     asyncio.run(killed_in_mid_stream(settings, environ, events, 5, log))
 
+    found = asyncio.run(found_in(settings))
     books = asyncio.run(audit(settings.connection(), *(settings.topic(r) for r in AUDITED)))
     assert books.is_whole, books.sentence()
     assert books.records == len(events)
     assert books.rejected >= 1_000 * SCALE
-    found = asyncio.run(found_in(settings))
     wanted = replayed(settings, tiny_model, found.inputs)
     assert list(chain(*found.outputs.values()))
     for place, made in wanted.outputs.items():

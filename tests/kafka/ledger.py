@@ -105,9 +105,9 @@ async def read(
         await consumer.stop()
 
 
-async def read_all(bootstrap: str, topic: str, partitions: int = 4) -> dict[int, list[Any]]:
-    """Every committed record, once no transaction is open any more: a commit returns before its
-    markers are written, and until then a reader does not see it.
+async def settled(bootstrap: str, topic: str, partitions: int) -> None:
+    """Wait until no transaction is open any more: a commit is answered before its markers are
+    written, and until then a reader does not see it.
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
     stable = AIOKafkaConsumer(
@@ -122,6 +122,11 @@ async def read_all(bootstrap: str, topic: str, partitions: int = 4) -> dict[int,
             await asyncio.sleep(0.01)
     finally:
         await asyncio.gather(consumer.stop(), stable.stop())
+
+
+async def read_all(bootstrap: str, topic: str, partitions: int = 4) -> dict[int, list[Any]]:
+    """Every committed record, once no transaction is open any more."""
+    await settled(bootstrap, topic, partitions)
     return await read(bootstrap, topic, partitions)
 
 

@@ -12,6 +12,7 @@ from stream_app.kafka.dump import DumpRecord, dump_writer, read_dump
 from stream_app.kafka.dump_topic import dump_topic
 from stream_app.kafka.topic_admin import create_missing
 from stream_app.kafka.topics import TopicSpec
+from tests.kafka.ledger import settled
 
 pytestmark = pytest.mark.kafka
 
@@ -44,6 +45,7 @@ async def filled(kafka: str, topic: str, config: dict[str, str]) -> Connection:
                     headers=list(record.headers),
                 )
             await (producer.commit_transaction() if commit else producer.abort_transaction())
+    await settled(kafka, topic, 3)
     return connection
 
 

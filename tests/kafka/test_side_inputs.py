@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from stream_app.kafka.connection import Connection, opened
 from stream_app.kafka.side_inputs import SideRecord, following
 from stream_app.kafka.topic_reader import TopicMissing
-from tests.kafka.ledger import until
+from tests.kafka.ledger import settled, until
 from tests.kafka.test_topic_reader import new_topic, transact
 
 pytestmark = pytest.mark.kafka
@@ -49,6 +49,7 @@ def test_both_topics_are_whole_at_the_start_and_followed_from_there(
         await send(connection, names["items"], [*many, None])
         await transact(connection, names["control"], [b"a"], commit=True)
         await transact(connection, names["control"], [b"never"], commit=False)
+        await settled(kafka, names["control"], 1)
         async with following(connection, names, taken, unexpected):
             assert taken.values == {"items": [*many, None], "control": [b"a"]}
             assert taken.offsets["items"] == [*range(1_201)]

@@ -18,6 +18,7 @@ from stream_app.kafka.topic_reader import (
     reader,
 )
 from stream_app.kafka.topics import TopicSpec
+from tests.kafka.ledger import settled
 
 pytestmark = pytest.mark.kafka
 
@@ -57,6 +58,7 @@ def test_only_committed_records_are_seen_and_markers_do_not_hang(
         await transact(connection, topic, [b"never", b"never"], commit=False)
         await transact(connection, topic, [b"c"], commit=True)
         await transact(connection, topic, [b"no"], commit=False)
+        await settled(kafka, topic, 1)
         # Four markers, three aborted records: nothing comes after c, and the end is reached.
         assert await values_of(connection, topic) == (Extent(0, 10), [b"a", b"b", b"c"])
 
@@ -68,6 +70,7 @@ def test_an_open_transaction_is_the_end(kafka: str, topic_prefix: str) -> None:
         connection, topic = Connection((kafka,)), f"{topic_prefix}topic"
         await new_topic(connection, topic, 1)
         await transact(connection, topic, [b"a"], commit=True)
+        await settled(kafka, topic, 1)
         producer = AIOKafkaProducer(**connection.client(), transactional_id=f"{topic}-open")
         async with opened(producer, connection):
             await producer.begin_transaction()
@@ -75,6 +78,7 @@ def test_an_open_transaction_is_the_end(kafka: str, topic_prefix: str) -> None:
             await transact(connection, topic, [b"c"], commit=True)
             assert await values_of(connection, topic) == (Extent(0, 2), [b"a"])
             await producer.commit_transaction()
+        await settled(kafka, topic, 1)
         assert (await values_of(connection, topic))[1] == [b"a", b"b", b"c"]
 
     asyncio.run(scenario())
@@ -85,6 +89,7 @@ def test_records_behind_the_end_at_the_start_are_left_out(kafka: str, topic_pref
         connection, topic = Connection((kafka,)), f"{topic_prefix}topic"
         await new_topic(connection, topic, 1)
         await transact(connection, topic, [b"a", b"b", b"c"], commit=True)
+        await settled(kafka, topic, 1)
         async with reader(connection) as consumer:
             chunks = read_partition(consumer, TopicPartition(topic, 0), Extent(1, 2))
             assert [record.value async for chunk in chunks for record in chunk] == [b"b"]
