@@ -243,7 +243,7 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
     return parsed
 
 
-def with_settings(settings: Settings, texts: dict[str, str]) -> Settings:
+def with_settings(settings: Settings, texts: Mapping[str, str]) -> Settings:
     """A copy with some fields given as text, each read as its field's type."""
     known = {field.name: field for field in msgspec.structs.fields(settings)}
     changes: dict[str, Any] = {}

@@ -20,11 +20,13 @@ from model.evaluate import Unseen, evaluate, heads_table, table
 from model.foretelling import table as foretold_table
 from model.lead import HeldOut, against_table, held_out_table
 from model.log import EventLog
+from model.presets import is_of_histories, traits_of
 from model.questions import Protocol
+from model.spec import ModelSpec
 from model.together import table as joint_table
 from model.together import together
 from stream_app.invocation import UserError
-from stream_app.prepare.config import TRAIN, VALIDATION
+from stream_app.prepare.config import SPLITS, TRAIN, VALIDATION
 from stream_app.prepared import PreparedFolder
 from stream_app.reading import FileChoice
 
@@ -39,6 +41,26 @@ class Asked(NamedTuple):
     protocol: Protocol
     filter_seen: bool
     among: npt.NDArray[np.bool_] | None
+
+
+def read_asked(
+    choice: FileChoice,
+    folder: PreparedFolder | None,
+    spec: ModelSpec,
+    protocol: Protocol | None,
+    filter_seen: bool | None,
+    read: Read,
+) -> Asked:
+    """The log of the files, or of the whole folder; None lets the folder or the log decide."""
+    if folder is not None:
+        choice, protocol = folder.choice(*SPLITS), protocol or folder.protocol
+    log = read(choice, "reading")
+    if protocol is None:
+        histories = is_of_histories(traits_of(log, spec), spec)
+        protocol = "leave-one-out" if histories else "session"
+    among = None if folder is None else folder.test_events(log, spec)
+    seen_out = protocol == "leave-one-out" if filter_seen is None else filter_seen
+    return Asked(log, protocol, seen_out, among)
 
 
 def learned_log(

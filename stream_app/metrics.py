@@ -5,7 +5,7 @@ an error, for each new value of a label is one more series for ever. Counters ta
 batch, histograms one array per batch; what is a state and not an event is read at the scrape.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -24,9 +24,11 @@ from prometheus_client import (
 from stream_app.core.batch import OutputBatch
 from stream_app.core.events import ALERT_KINDS, OUTCOMES, REASONS
 from stream_app.core.pipeline import Stage
-from stream_app.kafka.observer import Done, Progress, Restored, SnapshotOutcome, Snapshotted
+from stream_app.kafka.observer import Done, Progress, Restored, Snapshotted
+from stream_app.metrics_counters import counters
 from stream_app.metrics_histogram import BatchHistogram
 from stream_app.metrics_partitions import Clock, Health, PartitionGauges
+from stream_app.metrics_recovery import RecoveryMetrics
 from stream_app.metrics_steering import SteeringMetrics
 
 STAGES: tuple[str, ...] = ("wait", *get_args(Stage), "commit")
@@ -79,7 +81,9 @@ class Metrics:
         self.steering = SteeringMetrics(registry)
         self._flow(registry)
         self._timing(registry)
-        self._recovery(registry)
+        self._recovery = RecoveryMetrics(
+            registry, lambda: self._partitions.restoring_for_seconds is not None
+        )
         self._constants(registry, about)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -133,27 +137,19 @@ class Metrics:
         self._partitions.reported(progress)
 
     def rebalanced(self, partitions: Collection[int]) -> None:
-        self._rebalances.inc()
-        self._assigned.set(len(partitions))
-        self._remaining.set(0)
+        self._recovery.rebalanced(len(partitions))
         self._partitions.rebalanced()
 
     def restoring(self, read: int, total: int) -> None:
-        self._remaining.set(total - read)
+        self._recovery.restoring(read, total)
         self._partitions.restoring()
 
     def restored(self, restored: Restored) -> None:
-        self._remaining.set(0)
-        self._restored_records.inc(restored.records)
-        self._restored_bytes.inc(restored.bytes)
-        self._restored_seconds.set(restored.seconds)
+        self._recovery.restored(restored)
         self._partitions.restored()
 
     def snapshot(self, snapshot: Snapshotted) -> None:
-        self._snapshots[snapshot.outcome].inc()
-        if snapshot.outcome == "written":
-            self._snapshot_seconds.set(snapshot.seconds)
-            self._snapshot_bytes.inc(snapshot.bytes)
+        self._recovery.snapshot(snapshot)
 
     # --- the event loop
 
@@ -164,28 +160,28 @@ class Metrics:
     # --- the instruments
 
     def _flow(self, registry: CollectorRegistry) -> None:
-        self._events = _counters(
+        self._events = counters(
             registry,
             "clickahead_events",
             "Input records by what became of them; each has exactly one outcome.",
             "outcome",
             OUTCOMES,
         )
-        self._rejected = _counters(
+        self._rejected = counters(
             registry,
             "clickahead_rejected",
             "Records that went to the dead-letter topic, by reason.",
             "reason",
             REASONS,
         )
-        self._flags = _counters(
+        self._flags = counters(
             registry,
             "clickahead_flags",
             "Anomaly alerts that opened, by detector.",
             "kind",
             ALERT_KINDS,
         )
-        self._judged = _counters(
+        self._judged = counters(
             registry,
             "clickahead_judged",
             "What each detector looked at: events, or closed sessions.",
@@ -243,61 +239,6 @@ class Metrics:
         ):
             registry.register(histogram)
 
-    def _recovery(self, registry: CollectorRegistry) -> None:
-        self._rebalances = Counter(
-            "clickahead_rebalances",
-            "Assignments that this worker got from the consumer group.",
-            registry=registry,
-        )
-        self._assigned = Gauge(
-            "clickahead_assigned_partitions",
-            "Input partitions that the group gave to this worker.",
-            registry=registry,
-        )
-        Gauge(
-            "clickahead_recovering",
-            "1 while state is restored from the changelog and nothing is predicted.",
-            registry=registry,
-        ).set_function(lambda: float(self._partitions.restoring_for_seconds is not None))
-        self._remaining = Gauge(
-            "clickahead_recovery_remaining_records",
-            "Changelog offsets that the recovery that runs still has to read.",
-            registry=registry,
-        )
-        self._restored_records = Counter(
-            "clickahead_recovery_restored_records",
-            "Changelog records that were applied in recoveries.",
-            registry=registry,
-        )
-        self._restored_bytes = Counter(
-            "clickahead_recovery_restored_bytes",
-            "Bytes of those changelog records.",
-            registry=registry,
-        )
-        self._restored_seconds = Gauge(
-            "clickahead_recovery_seconds",
-            "How long the last recovery that ended took.",
-            registry=registry,
-        )
-
-        self._snapshots = _counters(
-            registry,
-            "clickahead_state_files",
-            "Files of the state that were written or read, refused, or could not be written.",
-            "outcome",
-            get_args(SnapshotOutcome),
-        )
-        self._snapshot_seconds = Gauge(
-            "clickahead_state_file_seconds",
-            "How long the last file of the state took to write.",
-            registry=registry,
-        )
-        self._snapshot_bytes = Counter(
-            "clickahead_state_file_bytes",
-            "Bytes of the files of the state that were written.",
-            registry=registry,
-        )
-
     def _constants(self, registry: CollectorRegistry, about: About) -> None:
         Info("clickahead_worker", "The worker that runs.", registry=registry).info(
             {"version": about.version, "delivery": about.delivery}
@@ -326,16 +267,7 @@ class Metrics:
         ).set(about.flag_budget)
 
 
-def _counters(
-    registry: CollectorRegistry, name: str, documentation: str, label: str, values: Iterable[str]
-) -> Mapping[str, Counter]:
-    """A counter's series for every value of its label, all there from the start at zero: one that
-    began with its first increment would hide that increment from ``rate()``."""
-    counter = Counter(name, documentation, [label], registry=registry)
-    return {value: counter.labels(value) for value in values}
-
-
-def _add(counters: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+def _add(series: Mapping[str, Any], counts: Mapping[str, int]) -> None:
     for value, count in counts.items():
         if count:
-            counters[value].inc(count)
+            series[value].inc(count)

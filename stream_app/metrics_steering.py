@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter
 
 from stream_app.core.batch import OutputBatch, RecallSums, ShadowSums
+from stream_app.metrics_counters import counters
 from stream_app.orders import CONTROL, ITEMS
 
 ROLES = (CONTROL, ITEMS)
@@ -32,20 +33,20 @@ class SteeringMetrics:
     """Counters that micro-batches, side inputs and the guard add to."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        refused = Counter(
+        self._refused = counters(
+            registry,
             "clickahead_refused_orders",
             "Records of a side input that cannot be read or applied, or name a missing model.",
-            ["topic"],
-            registry=registry,
+            "topic",
+            ROLES,
         )
-        self._refused = {role: refused.labels(role) for role in ROLES}
-        rolled_back = Counter(
+        self._rolled_back = counters(
+            registry,
             "clickahead_guard_rollbacks",
             "Promotions that this worker's guard took back, by what the model did worse.",
-            ["what"],
-            registry=registry,
+            "what",
+            BREACHES,
         )
-        self._rolled_back = {what: rolled_back.labels(what) for what in BREACHES}
         self._quality(registry)
         self._shadow = {
             field: Counter(name, documentation, registry=registry)

@@ -11,6 +11,7 @@ from model.config import TrainConfig
 from model.data import stretch_of
 from model.holdout import share_of, with_events
 from model.log import EventLog
+from model.questions import Protocol
 from model.spec import ModelSpec
 from stream_app.invocation import UserError
 from stream_app.prepare.config import SplitKind
@@ -27,7 +28,7 @@ class PreparedFolder(msgspec.Struct, frozen=True):
     manifest: Manifest
 
     @property
-    def protocol(self) -> str:
+    def protocol(self) -> Protocol:
         """What is asked of the test part."""
         by_user = self.manifest.cuts.kind is SplitKind.leave_one_out
         return "leave-one-out" if by_user else "session"

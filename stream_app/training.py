@@ -68,7 +68,7 @@ def train_served(
         )  # fmt: skip
         if is_served and team.leads and config.held_out > 0:
             export(chosen, newest_tokens(log))
-            from_ms = _first_held_out_ms(log, config.held_out)
+            from_ms = first_held_out_ms(log, config.held_out)
             scores = held_out_scores(events(), open_engine(chosen), core, from_ms)
         if not config.refit:
             if is_served and team.leads:
@@ -91,7 +91,8 @@ def _best_epoch(manifest: Manifest) -> int:
     return best_epoch(msgspec.convert(manifest.metrics["history"], tuple[EpochRecord, ...]))
 
 
-def _first_held_out_ms(log: EventLog, share: float) -> int:
+def first_held_out_ms(log: EventLog, share: float) -> int:
+    """When the sessions begin that a training leaves out of so large a share of the log."""
     late = hold_out(log, share).late
     return int(log.at_ms[late].min())
 

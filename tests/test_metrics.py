@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,14 +9,7 @@ from stream_app.core.batch import OutputBatch, Route
 from stream_app.core.events import ALERT_KINDS, OUTCOMES, REASONS
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
-from stream_app.kafka.observer import (
-    Done,
-    Observer,
-    Progress,
-    Restored,
-    SnapshotOutcome,
-    Snapshotted,
-)
+from stream_app.kafka.observer import Done, Observer, Progress
 from stream_app.metrics import PARTS, STAGES
 from tests.core.streams import CONFIG, event_batch, records
 from tests.watched_worker import Worker
@@ -190,33 +182,6 @@ def test_the_model_and_the_worker_name_themselves(worker: Worker) -> None:
 def test_a_model_without_a_date_has_no_age() -> None:
     worker = Worker(trained_at=None)
     assert worker.value("model_trained_timestamp_seconds", model="gru") is None
-
-
-def test_files_of_the_state_are_counted_by_what_became_of_them(worker: Worker) -> None:
-    for outcome in get_args(SnapshotOutcome):
-        assert worker.value("state_files_total", outcome=outcome) == 0
-    worker.metrics.snapshot(Snapshotted(0, "written", records=10, bytes=1_000, seconds=0.5))
-    worker.metrics.snapshot(Snapshotted(1, "failed"))
-    worker.metrics.snapshot(Snapshotted(1, "restored", records=10, bytes=1_000, seconds=9.0))
-    assert worker.value("state_files_total", outcome="written") == 1
-    assert worker.value("state_files_total", outcome="failed") == 1
-    assert worker.value("state_files_total", outcome="refused") == 0
-    assert worker.value("state_file_seconds") == 0.5
-    assert worker.value("state_file_bytes_total") == 1_000
-
-
-def test_recovery_is_seen_from_its_start_to_its_end(worker: Worker) -> None:
-    worker.metrics.rebalanced([0])
-    worker.metrics.restoring(200, 1000)
-    assert worker.value("recovering") == 1
-    assert worker.value("recovery_remaining_records") == 800
-    worker.metrics.restored(Restored(1, 0, 990, 12_345, 3.5))
-    assert worker.value("recovering") == 0
-    assert worker.value("recovery_remaining_records") == 0
-    assert worker.value("recovery_restored_records_total") == 990
-    assert worker.value("recovery_restored_bytes_total") == 12_345
-    assert worker.value("recovery_seconds") == 3.5
-    assert worker.value("rebalances_total") == 1
 
 
 def test_the_process_and_its_garbage_collector_are_seen(worker: Worker) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stream_app.invocation import UserError, settings_of
+from stream_app.invocation import settings_of
 from stream_app.reading import FileChoice, MappingOption, PresetOption, read_shown
 
 
@@ -47,69 +47,39 @@ def command(
     # torch costs seconds: only who trains pays for it.
     import msgspec
 
-    from model.checkpoint import Checkpoint, load
-    from model.config import TrainConfig, parse_pairs, with_settings
-    from model.continual import ContinualConfig, Day, course_table, finish, learn_days
+    from model.checkpoint import load
+    from model.config import parse_pairs, with_settings
+    from model.continual import ContinualConfig, Way, course_table, finish, learn_days
     from model.engine import open_engine
     from model.export import save_calibration
-    from model.holdout import hold_out
     from model.net_shape import SERVED_NETS
-    from model.presets import AUTO, preset_for
-    from model.transfer import extended_spec
-    from stream_app.profile import profile
-    from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
-    from stream_app.training import held_out_scores
+    from stream_app.days import check_goes_on, check_settings, day_settings, read_days
+    from stream_app.training import first_held_out_ms, held_out_scores
 
     texts = parse_pairs(pairs or [])
     mine = {key: texts.pop(key) for key in ContinualConfig.__struct_fields__ if key in texts}
-    config: ContinualConfig = with_settings(ContinualConfig(), mine)
-    of_the_model = {"net", "layers", "heads", "horizon", "churn_days", "promotions"}
-    if wrong := sorted(texts.keys() & (of_the_model | {"leave_one_out", "refit"})):
-        raise UserError(f"{wrong[0]} is not for continuing a model; leave it out of --set.")
+    config = with_settings(ContinualConfig(), mine)
+    check_settings(texts)
     saved = load(model)
-    if saved.manifest.net.tasks:
-        raise UserError(
-            f"{model} has heads for {', '.join(saved.manifest.net.tasks)}, which learn from whole"
-            " users and not from days; use clickahead train ALL-DAYS --from MODEL."
-        )
+    check_goes_on(saved, model)
     core, console = settings_of(context).core_config(), Console(stderr=True)
     choices = [FileChoice([day], preset, mapping or (), sort=True) for day in days]
-
-    spec, items, counts = saved.spec, saved.items, []
-    for choice in choices:
-        found = profile(cleaned(read_shown(choice, console, "counting"), core))
-        manifest = msgspec.structs.replace(saved.manifest, spec=spec)
-        day_spec, day_items = shape(found, ShapeConfig())
-        spec, items = extended_spec(Checkpoint(manifest, items, {}), day_spec, day_items)
-        counts.append(len(items))
-    course = [
-        Day(path.name, build_log(read_shown(choice, console, "reading"), spec, items, core), count)
-        for path, choice, count in zip(days, choices, counts, strict=True)
-    ]
-    net = saved.manifest.net
-    recipe = preset_for(AUTO, course[-1].log, spec)
-    short = msgspec.structs.replace(
-        recipe, net=net.name, layers=net.layers, heads=net.heads, horizon=net.horizon,
-        held_out=0.0, leave_one_out=False, epochs=3, learning_rate=1e-3,
-    )  # fmt: skip
-    train_config: TrainConfig = with_settings(short, texts)
-    plain = msgspec.structs.replace(config, replay_share=0.0, ewc=0.0)
+    read = read_days(saved, choices, core, console)
+    how = day_settings(saved, read, texts)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    done = [
-        learn_days(saved, course, spec, items, train_config, config, "replay", out,
-                   created_at=now, console=console)
-    ]  # fmt: skip
+    ways: list[tuple[Way, ContinualConfig]] = [("replay", config)]
     if compare:
-        done.append(
-            learn_days(saved, course, spec, items, train_config, plain, "plain", out,
-                       created_at=now, console=console)
-        )  # fmt: skip
+        ways.append(("plain", msgspec.structs.replace(config, replay_share=0.0, ewc=0.0)))
+    done = [
+        learn_days(saved, read.course, read.spec, read.items, how, held, way, out,
+                   created_at=now, console=console)
+        for way, held in ways
+    ]  # fmt: skip
     finish(out, done)
-    if net.name in SERVED_NETS and spec.gap_edges_ms:
-        late = hold_out(course[-1].log, config.held_out).late
-        from_ms = int(course[-1].log.at_ms[late].min())
+    if saved.manifest.net.name in SERVED_NETS and read.spec.gap_edges_ms:
+        from_ms = first_held_out_ms(read.course[-1].log, config.held_out)
         events = read_shown(choices[-1], console, "calibrating")
         save_calibration(out, held_out_scores(events, open_engine(out), core, from_ms))
     for measured in done:
         Console().print(course_table(measured))
-    typer.echo(f"model {spec.name}-{load(out).manifest.fingerprint} in {out}")
+    typer.echo(f"model {read.spec.name}-{load(out).manifest.fingerprint} in {out}")

@@ -99,11 +99,9 @@ def command(
     from model.evaluate import unseen_by
     from model.lineage import learned_from
     from model.log import EventLog
-    from model.presets import is_of_histories, traits_of
     from model.questions import Protocol as RankingProtocol
     from stream_app.catalogue import described
-    from stream_app.evaluating import Asked, learned_log, measure, tables
-    from stream_app.prepare.config import SPLITS
+    from stream_app.evaluating import learned_log, measure, read_asked, tables
     from stream_app.prepared import prepared_folder
     from stream_app.sequences import build_log
 
@@ -115,29 +113,22 @@ def command(
     def read(choice: FileChoice, what: str) -> EventLog:
         return build_log(read_shown(choice, console, what), saved.spec, tuple(saved.items), core)
 
-    folder, among = prepared_folder(test), None
-    choice = FileChoice(test, preset, mapping or (), sort=True)
-    if folder is not None:
-        choice = folder.choice(*SPLITS)
-        protocol = protocol if protocol is not Protocol.auto else Protocol(folder.protocol)
-    log = read(choice, "reading")
-    if folder is not None:
-        among = folder.test_events(log, saved.spec)
-    if protocol is Protocol.auto:
-        histories = is_of_histories(traits_of(log, saved.spec), saved.spec)
-        protocol = Protocol.leave_one_out if histories else Protocol.session
-    if filter_seen is None:
-        filter_seen = protocol is Protocol.leave_one_out
-    ranking: RankingProtocol = "leave-one-out" if protocol is Protocol.leave_one_out else "session"
-    asked = Asked(log, ranking, filter_seen, among)
-    unseen, *others = (unseen_by(found, log, ranking) for found in (model, *(others_with or ())))
+    folder, choice = prepared_folder(test), FileChoice(test, preset, mapping or (), sort=True)
+    named: dict[Protocol, RankingProtocol] = {
+        Protocol.session: "session",
+        Protocol.leave_one_out: "leave-one-out",
+    }
+    asked = read_asked(choice, folder, saved.spec, named.get(protocol), filter_seen, read)
+    unseen, *others = (
+        unseen_by(found, asked.log, asked.protocol) for found in (model, *(others_with or ()))
+    )
     notices = list(dict.fromkeys(one.notice for one in (unseen, *others) if one.notice))
     for notice in notices:
         console.print(notice, highlight=False)
     learned = None
     if against is not None:
-        named = None if training is None else choice._replace(files=training)
-        learned = learned_log(asked, folder, named, unseen, read)
+        learners = None if training is None else choice._replace(files=training)
+        learned = learned_log(asked, folder, learners, unseen, read)
     metrics = measure(
         unseen.model,
         asked,

@@ -1,14 +1,18 @@
 """``clickahead prepare``: click files of any size, made ready for training."""
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from stream_app.invocation import Invocation, UserError, settings_of
 from stream_app.reading import MappingOption, PresetOption
+
+if TYPE_CHECKING:
+    from stream_app.prepare.backend import Backend
 
 
 class BackendName(StrEnum):
@@ -78,7 +82,6 @@ def command(
     --master spark://host:7077
     """
     from stream_app.files import parse_mapping
-    from stream_app.prepare.backend import Backend
     from stream_app.prepare.clicks import Reading
     from stream_app.prepare.config import PrepareConfig, SplitKind
     from stream_app.prepare.manifest import REPORT_FILE, WORK_FOLDER, inputs_of, read_manifest
@@ -110,29 +113,30 @@ def command(
             raise UserError(
                 f"{out} holds something else already; name another folder, or remove it."
             )
-        made: Backend
-        if backend is BackendName.spark:
-            from stream_app.prepare.on_spark import open_spark
-
-            invocation = context.find_object(Invocation)
-            environ = {} if invocation is None else invocation.environ
-            made = open_spark(master, environ)
-        else:
-            from stream_app.prepare.on_duckdb import OnDuckDB
-
-            made = OnDuckDB(memory_mib, request.out / WORK_FOLDER / "spill")
-        try:
+        spill = request.out / WORK_FOLDER / "spill"
+        with closing(_opened(context, backend, master, memory_mib, spill)) as made:
             prepared = run(
                 request, inputs, made, report, lambda text: console.print(text, highlight=False)
             )
-        finally:
-            made.close()
         write_report(request.out / REPORT_FILE, prepared)
         finish(request, prepared)
     parts = ", ".join(
         f"{part['events']:,} {name}" for name, part in prepared.summary.splits.items()
     )
     typer.echo(f"{parts} events by {prepared.manifest.cuts.kind.value} in {out}; see {REPORT_FILE}")
+
+
+def _opened(
+    context: typer.Context, backend: BackendName, master: str, memory_mib: int, spill: Path
+) -> "Backend":
+    if backend is BackendName.spark:
+        from stream_app.prepare.on_spark import open_spark
+
+        invocation = context.find_object(Invocation)
+        return open_spark(master, {} if invocation is None else invocation.environ)
+    from stream_app.prepare.on_duckdb import OnDuckDB
+
+    return OnDuckDB(memory_mib, spill)
 
 
 def _is_ours(folder: Path, work: str) -> bool:

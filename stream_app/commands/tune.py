@@ -1,12 +1,15 @@
 """``clickahead tune``: training settings that suit a log, found by trying."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from stream_app.invocation import UserError, settings_of
 from stream_app.reading import FileChoice, MappingOption, PresetOption
@@ -50,7 +53,6 @@ def command(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # torch costs seconds: only who trains pays for it.
     import msgspec
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from model.checkpoint import write_atomically
     from model.config import parse_pairs, with_settings
@@ -72,26 +74,11 @@ def command(
     space = {name: found for name, found in space.items() if name not in fixed}
     if not space:
         raise UserError("everything that is searched is fixed with --set; leave something free.")
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("best MRR@20 {task.fields[best]:.4f}"),
-        console=console,
-        disable=not console.is_terminal,
-    ) as shown:
-        task = shown.add_task("trials", total=trials, best=0.0)
+    budget = Budget(trials, float("inf") if minutes is None else minutes * 60)
+    with _trials_shown(console, trials) as told:
         outcome = tune(
-            log,
-            spec,
-            items,
-            base,
-            space,
-            Budget(trials, float("inf") if minutes is None else minutes * 60),
-            out,
-            pruner=pruner.value,
-            told=lambda done, best: shown.update(task, completed=done, best=best),
-        )
+            log, spec, items, base, space, budget, out, pruner=pruner.value, told=told,
+        )  # fmt: skip
     chosen = {key: getattr(shaped if key in of_shape else base, key) for key in sorted(fixed)}
     said = {key: value for key, value in chosen.items() if value is not None}
     settings = {**said, **outcome.settings, "epochs": outcome.epochs}
@@ -103,3 +90,17 @@ def command(
         draw_importance(outcome.importance, out / "importance.png")
     Console().print(outcome_table(outcome))
     typer.echo(f"clickahead train ... --settings {out / 'best.toml'}")
+
+
+@contextmanager
+def _trials_shown(console: Console, trials: int) -> Iterator[Callable[[int, float], None]]:
+    """A bar over the trials; what it gives is told how many are done, and the best MRR@20."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("best MRR@20 {task.fields[best]:.4f}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("trials", total=trials, best=0.0)
+        yield lambda done, best: bar.update(task, completed=done, best=best)
