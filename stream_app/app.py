@@ -12,7 +12,7 @@ from stream_app.core.config import CoreConfig
 from stream_app.core.state import FORMAT
 from stream_app.core.store import PartitionStore
 from stream_app.kafka.application import Application, AsItIs
-from stream_app.kafka.lane import Core
+from stream_app.kafka.contract import Core
 from stream_app.kafka.observer import Observer
 from stream_app.kafka.preflight import Ground
 from stream_app.kafka.shell_config import TABLE, ShellConfig

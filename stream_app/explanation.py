@@ -23,7 +23,7 @@ from stream_app.explanation_parts import (
     window_of,
 )
 from stream_app.history import Commit
-from stream_app.kafka.lane import LATENCY
+from stream_app.kafka.contract import LATENCY
 from stream_app.published import Published
 from stream_app.rebuild import Cause
 from stream_app.source_names import source_name

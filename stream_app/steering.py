@@ -52,7 +52,7 @@ class Course:
 
 
 class Steering:
-    """The `stream_app.kafka.lane.Steering` of a worker with engines, orders and overload.
+    """The `stream_app.kafka.contract.Steering` of a worker with engines, orders and overload.
 
     ``take`` gets the side inputs; ``settle`` puts into effect what was taken, and ``run`` goes on
     doing so.

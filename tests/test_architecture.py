@@ -82,6 +82,8 @@ TESTED_ELSEWHERE = {
     "model/numpy_scan.py": "tests/model/test_native_scan.py",
     "model/scan_rough.py": "tests/model/test_native_scan.py",
     "stream_app/__main__.py": "tests/test_cli.py",
+    "stream_app/kafka/contract.py": "tests/kafka/test_lane.py",
+    "stream_app/kafka/movement.py": "tests/kafka/test_lanes.py",
     "stream_app/bundled.py": "tests/commands/test_train.py",
     "stream_app/core/answers.py": "tests/core/test_decide.py",
     "stream_app/core/closes.py": "tests/core/test_judge.py",

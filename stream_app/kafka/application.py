@@ -11,9 +11,9 @@ from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
 from stream_app.kafka.consumer import ChunkConsumer, ChunkTransport
+from stream_app.kafka.contract import Core
 from stream_app.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from stream_app.kafka.group_offsets import GroupOffsets
-from stream_app.kafka.lane import Core
 from stream_app.kafka.lanes import Lanes
 from stream_app.kafka.observer import Observer
 from stream_app.kafka.recovery import BulkTableManager

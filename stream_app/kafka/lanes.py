@@ -5,17 +5,17 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import count
-from time import monotonic, time
-from typing import Any, Protocol
+from typing import Any
 
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.types import TP
 
+from stream_app.kafka.contract import Core
 from stream_app.kafka.delivery import Committer, Delivery
 from stream_app.kafka.group_offsets import GroupOffsets
 from stream_app.kafka.inbox import Chunk, Inbox
-from stream_app.kafka.lane import Core, Lane, fixed_until
+from stream_app.kafka.lane import Lane, fixed_until
+from stream_app.kafka.movement import Movement, Reader
 from stream_app.kafka.observer import Observer, Progress
 from stream_app.kafka.producers import is_fenced
 from stream_app.kafka.shell_config import ShellConfig
@@ -35,27 +35,9 @@ FENCED_GRACE_SECONDS = 15.0
 """A fenced worker hears of the new assignment within a heartbeat. One that does not was fenced by
 something else, a transaction timeout for instance, and nobody would serve the partition."""
 
-ENDS_EVERY_SECONDS = 10
-
 
 class PartitionFailed(RuntimeError):
     """A micro-batch could not be played or delivered; the worker has to start again."""
-
-
-class Reader(Protocol):
-    """What lanes need of the consumer."""
-
-    async def seek(self, partition: TP, offset: int) -> None: ...
-
-    async def log_bounds(self, tps: Collection[TP]) -> dict[TP, tuple[int, int]]: ...
-
-    def on_buffer_full(self, tp: TP) -> None: ...
-
-    def on_buffer_drop(self, tp: TP) -> None: ...
-
-    def highwater(self, tp: TP) -> int | None: ...
-
-    def position_of(self, tp: TP) -> int | None: ...
 
 
 class Lanes:
@@ -128,8 +110,9 @@ class Lanes:
             self._lanes[partition] = lane
             self._tasks[partition] = asyncio.create_task(self._run(partition, lane))
         self.offsets.forget()
+        movement = Movement(self.config, reader, self._lanes, self.observer, self._stalled)
         self._keepers = [
-            self._spawn(self._watch()),
+            self._spawn(movement.keep()),
             self._spawn(self.offsets.keep(self._reached)),
             self._spawn(self.snapshots.keep(dict(self._lanes))),
         ]
@@ -260,51 +243,16 @@ class Lanes:
             *(committer.close() for committer in committers), return_exceptions=True
         )
 
-    async def _watch(self) -> None:
-        """Report every second; end a worker that does not move though there is work."""
-        moved = {p: (lane.committed, monotonic()) for p, lane in self._lanes.items()}
-        ends: dict[TP, int] = {}
-        asking: asyncio.Task[None] | None = None
-        for second in count():
-            if second % ENDS_EVERY_SECONDS == 0 and (asking is None or asking.done()):
-                asking = self._spawn(self._ask_for(ends))
-                # A Kafka that hangs must not keep this from seeing that nothing moves.
-                await asyncio.wait([asking], timeout=1)
-            for partition, lane in self._lanes.items():
-                self.observer.progress(progress := self._progress(partition, lane, ends))
-                if not progress.lag_records or lane.committed != moved[partition][0]:
-                    moved[partition] = (lane.committed, monotonic())
-                elif monotonic() - moved[partition][1] > self.config.stall_seconds:
-                    self._fail(
-                        PartitionFailed(
-                            f"{self.config.source}-{partition} has not moved from offset"
-                            f" {lane.committed} for {self.config.stall_seconds:.0f} s, though"
-                            f" {progress.lag_records} records wait; the worker ends, and its next"
-                            " start goes on from there."
-                        )
-                    )
-                    return
-            await asyncio.sleep(1)
-
-    async def _ask_for(self, ends: dict[TP, int]) -> None:
-        """Asked for, because a fetcher that hangs learns of no new records."""
-        tps = [TP(self.config.source, partition) for partition in self._lanes]
-        with suppress(KafkaError):
-            bounds = await self._reader.log_bounds(tps) if self._reader is not None else {}
-            ends.update((tp, end) for tp, (_, end) in bounds.items())
-
-    def _progress(self, partition: int, lane: Lane, ends: Mapping[TP, int]) -> Progress:
-        tp = TP(self.config.source, partition)
-        highwater = self._reader.highwater(tp) if self._reader is not None else None
-        done = lane.committed
-        if lane.idle and self._reader is not None:
-            # Behind the last record there may be transaction markers, which nobody delivers.
-            done = max(done, self._reader.position_of(tp) or 0)
-        lag = max(0, highwater or 0, ends.get(tp, 0)) - done
-        seconds = 0.0
-        if lag > 0 and (oldest_ms := lane.oldest_ms) is not None:
-            seconds = max(0.0, time() - oldest_ms / 1000)
-        return Progress(partition, lane.store, done, max(0, lag), seconds)
+    def _stalled(self, progress: Progress) -> None:
+        lane = self._lanes[progress.partition]
+        self._fail(
+            PartitionFailed(
+                f"{self.config.source}-{progress.partition} has not moved from offset"
+                f" {lane.committed} for {self.config.stall_seconds:.0f} s, though"
+                f" {progress.lag_records} records wait; the worker ends, and its next"
+                " start goes on from there."
+            )
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -23,7 +23,7 @@ from statistics import median
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from stream_app.core.batch import EventBatch, OutputBatch, Record
-from stream_app.kafka.lane import Core, Mark
+from stream_app.kafka.contract import Core, Mark
 from tests.kafka.counting import CountingStore, config
 from tests.kafka.ledger import Watching, make_topics, serving, until
 

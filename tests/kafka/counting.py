@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from stream_app.app import create_application
 from stream_app.core.batch import EventBatch, OutputBatch, Record
 from stream_app.kafka.application import Application
-from stream_app.kafka.lane import Core, Mark
+from stream_app.kafka.contract import Core, Mark
 from stream_app.kafka.observer import Restored, Unobserved
 from stream_app.kafka.shell_config import ShellConfig
 from stream_app.log_output import set_up_log

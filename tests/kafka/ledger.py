@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from stream_app.app import create_application
 from stream_app.core.batch import EventBatch
 from stream_app.kafka.application import Application
-from stream_app.kafka.lane import Core
+from stream_app.kafka.contract import Core
 from stream_app.kafka.observer import Done, Progress, Restored, Unobserved
 from stream_app.kafka.shell_config import ShellConfig
 from tests.kafka.counting import CORE, PARTITION, CountingStore, config, play

@@ -16,7 +16,7 @@ from faust.types import TP, ConsumerMessage
 from stream_app.app import create_application
 from stream_app.core.batch import EventBatch, OutputBatch
 from stream_app.kafka.application import AsItIs
-from stream_app.kafka.lane import Core, Mark
+from stream_app.kafka.contract import Core, Mark
 from stream_app.kafka.observer import Unobserved
 from tests.kafka.counting import CORE, CountingStore, config, play
 from tests.kafka.ledger import (

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from stream_app.core.batch import EventBatch
+from stream_app.kafka.contract import LATENCY, Core
 from stream_app.kafka.delivery import Results
 from stream_app.kafka.inbox import Chunk, Inbox
-from stream_app.kafka.lane import LATENCY, Core, Lane, event_batch, fixed_until
+from stream_app.kafka.lane import Lane, event_batch, fixed_until
 from stream_app.kafka.packing import Packed
 from stream_app.kafka.store import Anchor
 from stream_app.kafka.turns import Turns

@@ -10,8 +10,8 @@ import pytest
 
 from stream_app.core.batch import EventBatch
 from stream_app.kafka import lanes as lanes_module
+from stream_app.kafka.contract import Core, Mark
 from stream_app.kafka.inbox import Chunk
-from stream_app.kafka.lane import Core, Mark
 from stream_app.kafka.lanes import WAITING_BATCHES, PartitionFailed
 from stream_app.kafka.producers import let_go, take_over
 from tests.kafka.counting import CountingStore, config, play

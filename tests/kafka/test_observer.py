@@ -14,7 +14,7 @@ from stream_app.app import create_application
 from stream_app.core.batch import Route
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
-from stream_app.kafka.lane import Core
+from stream_app.kafka.contract import Core
 from stream_app.kafka.shell_config import ShellConfig
 from stream_app.metrics import PARTS, STAGES
 from stream_app.metrics_server import MetricsServer

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from stream_app.app import create_application
+from stream_app.kafka.contract import Core
 from stream_app.kafka.delivery import ExactlyOnce, Results
-from stream_app.kafka.lane import Core
 from stream_app.kafka.producers import let_go, take_over
 from stream_app.kafka.shell_config import ShellConfig
 from tests.kafka.counting import CORE, PARTITION, CountingStore, config

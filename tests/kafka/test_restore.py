@@ -11,8 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.kafka import restore as restore_module
 from stream_app.kafka import snapshots as snapshots_module
+from stream_app.kafka.contract import Core
 from stream_app.kafka.delivery import ExactlyOnce, Results
-from stream_app.kafka.lane import Core
 from stream_app.kafka.observer import Restored, Snapshotted
 from stream_app.kafka.restore import RecoveryStalled, bounded
 from stream_app.kafka.shell_config import ShellConfig
