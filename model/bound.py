@@ -157,7 +157,7 @@ def parity_table(parity: Parity) -> Table:
         ("step", [model.step_us for model in models]),
         ("answer", [model.answer_us for model in models]),
     ):
-        for size in map(str, BATCH_SIZES):
+        for size in map(str, BATCH_SIZES if any(costs) else ()):
             shown.add_row(f"{name} B={size}", *(_cost(cost, size) for cost in costs))
     return shown
 

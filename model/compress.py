@@ -15,7 +15,6 @@ from model.bound import (
     check_bound,
     engine_bytes,
     measured,
-    net_costs_us,
     publish,
     save_parity,
     steps_of,
@@ -28,7 +27,7 @@ from model.engine import OnnxEngine, open_engine
 from model.export import export
 from model.guide import Guide
 from model.lessons import asked_of, hear, source_of
-from model.measure import latency_us
+from model.measure import raced_us
 from model.net_shape import SERVED_NETS
 from model.parity import ParityError, check_batching
 from model.phase import Exam
@@ -86,7 +85,6 @@ def compress(
     steps = steps_of(data.log, asked_of(data.log, saved.spec))
     _save(before, saved, saved.spec, data, created_at)
     export(before, steps)
-    original = served_measure(before, data.exam, saved.spec.name)
     if method in ("magnitude", "structured"):
         _prune(saved, data, method, share, config, out, created_at, console, on_batch)
         export(work, steps)
@@ -99,10 +97,12 @@ def compress(
         export(work, steps)
         if method != "fp16":
             _quantise(work, "static" if method == "int8-static" else "dynamic", data)
+    original = served_measure(before, data.exam, saved.spec.name)
     smaller = served_measure(work, data.exam, method)
+    costs = raced_us([open_engine(folder) for folder in (before, work)], steps)
     parity = Parity(
-        before=original,
-        after=(smaller,),
+        before=msgspec.structs.replace(original, answer_us=costs[0]),
+        after=(msgspec.structs.replace(smaller, answer_us=costs[1]),),
         questions=len(data.exam.questions.event),
         bound=bound,
         notes=_notes(work, method),
@@ -116,15 +116,13 @@ def compress(
 def served_measure(folder: Path, exam: Exam, name: str) -> Measured:
     """An exported model as it is served; under a protocol that takes seen items out of rankings
     its net's, since a served list holds them."""
-    saved, engine = load(folder), open_engine(folder)
-    net = net_of(saved)
     if exam.filter_seen:
-        voice = NetRecommender(net, saved.spec)
+        saved = load(folder)
+        voice = NetRecommender(net_of(saved), saved.spec)
         ranks = ranks_of(voice, exam.log, saved.spec, exam.questions, filter_seen=True)
     else:
-        ranks = served_ranks(engine, exam.log, exam.questions)
-    steps, _ = net_costs_us(net, saved.spec)
-    return measured(name, ranks, engine_bytes(folder), steps, latency_us(engine))
+        ranks = served_ranks(open_engine(folder), exam.log, exam.questions)
+    return measured(name, ranks, engine_bytes(folder))
 
 
 def _check(saved: Checkpoint, method: Method, share: float) -> None:

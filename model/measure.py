@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from model.parity import rows_of
 from model.spec import Engine, Memory, Tokens
 from model.stand_in import random_tokens
 
@@ -59,3 +60,35 @@ def latency_us(engine: Engine, clock: Callable[[], float] = time.perf_counter) -
             best = min(best, clock() - start)
         result[str(rows)] = round(best / rows * 1e6, 2)
     return result
+
+
+def raced_us(
+    engines: Sequence[Engine],
+    steps: Sequence[Tokens],
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[dict[str, float]]:
+    """Microseconds an event of each engine by batch size, on the newest of one or two successive
+    ``steps`` of held-out users (as ``export`` takes them; repeated where they are too few).
+
+    The engines run in turn, the best round counts: other work on the machine meets all alike.
+    """
+    *before, last = steps[:2]
+    found: list[dict[str, float]] = [{} for _ in engines]
+    for rows in BATCH_SIZES:
+        users = np.arange(rows) % len(last.item)
+        memories = []
+        for engine in engines:
+            memory = engine.initial(rows)
+            for tokens in before:
+                memory = engine.advance(rows_of(tokens, users), memory).memory
+            memories.append(memory)
+        asked, best = rows_of(last, users), [float("inf")] * len(engines)
+        deadline = clock() + SECONDS_PER_SIZE * len(engines)
+        while clock() < deadline:
+            for number, engine in enumerate(engines):
+                start = clock()
+                engine.advance(asked, memories[number])
+                best[number] = min(best[number], clock() - start)
+        for number, seconds in enumerate(best):
+            found[number][str(rows)] = round(seconds / rows * 1e6, 2)
+    return found

@@ -7,10 +7,13 @@ import numpy as np
 
 from model import reference
 from model.checkpoint import Checkpoint
+from model.log import Longs
 from model.spec import Advance, Engine, Floats, Hidden, Ints, Memory, Tokens
 
 # Distances are absolute below 1 and relative above: a log-probability of -20 has fewer digits.
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3}
+# Of the logit scale, which no logit exceeds.
+LOGIT_TOLERANCE = {"float32": 2.0**-19, "float16": 2.0**-9}
 
 CUTS = (1, 2, 3, 5, 8, 13, 31)
 
@@ -28,12 +31,11 @@ def tolerance_of(checkpoint: Checkpoint) -> float:
     """The distance that the memory's type explains.
 
     Rounding to float16 turns a query by at most 2**-11 of its length, and the errors of a few
-    steps add up: a logit may move by the logit scale times four of those.
+    steps add up: a logit may move by the logit scale times four of those. With a float32 memory it
+    is the sum of a logit's products that is rounded, by 2**-24 at a time: 32 of those are allowed.
     """
-    usual = TOLERANCE[checkpoint.spec.memory_dtype]
-    if checkpoint.spec.memory_dtype == "float32":
-        return usual
-    return max(usual, float(checkpoint.weights["logit_scale"]) * 2.0**-9)
+    dtype, scale = checkpoint.spec.memory_dtype, float(checkpoint.weights["logit_scale"])
+    return max(TOLERANCE[dtype], scale * LOGIT_TOLERANCE[dtype])
 
 
 def check_parity(checkpoint: Checkpoint, engine: Engine, steps: Sequence[Tokens]) -> float:
@@ -49,7 +51,7 @@ def check_parity(checkpoint: Checkpoint, engine: Engine, steps: Sequence[Tokens]
     exact = Memory(np.tile(checkpoint.weights["initial_hidden"], (users, 1)), memory.log_z)
     worst = 0.0
     for at, step in enumerate(steps):
-        tokens = _rows_of(step, slice(0, users))
+        tokens = rows_of(step, slice(0, users))
         rows = len(tokens.item)
         served = engine.advance(tokens, first_rows(memory, rows))
         wanted = reference.advance(spec, checkpoint.weights, tokens, first_rows(exact, rows))
@@ -79,7 +81,7 @@ def check_batching(engine: Engine, steps: Sequence[Tokens]) -> None:
             for start in range(0, rows, max(size, rows // 4)):
                 part = slice(start, start + size)
                 before = Memory(memory.hidden[part], memory.log_z[part])
-                found = outputs_of(engine.advance(_rows_of(tokens, part), before))
+                found = outputs_of(engine.advance(rows_of(tokens, part), before))
                 for name, values in found.items():
                     if not np.array_equal(values, whole[name][part]):
                         raise ParityError(
@@ -108,7 +110,7 @@ def first_rows(memory: Memory, rows: int) -> Memory:
     return Memory(memory.hidden[:rows], memory.log_z[:rows])
 
 
-def _rows_of(tokens: Tokens, rows: slice) -> Tokens:
+def rows_of(tokens: Tokens, rows: slice | Longs) -> Tokens:
     return Tokens(tokens.item[rows], tokens.action[rows], tokens.gap[rows], tokens.dense[rows])
 
 

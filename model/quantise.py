@@ -15,6 +15,7 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from model.engine import OnnxEngine
 from model.parity import first_rows
@@ -44,6 +45,8 @@ def quantised(graph: bytes, scale: Scale, engine: OnnxEngine, steps: Sequence[To
     model = onnx.load_from_string(graph)
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"  # the quantisers know nodes by name
+    # Else they ask for a preparation, which would merge nodes that are laid out by hand.
+    add_pre_process_metadata(model)
     products = [node.name for node in model.graph.node if node.op_type == _PRODUCTS]
     # What the dynamic quantiser calls the product that it makes of a Gemm first.
     products += [f"{name}_MatMul" for name in products]

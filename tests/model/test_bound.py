@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -47,7 +48,15 @@ def test_the_report_says_what_the_bound_said(tmp_path: Path) -> None:
     found = json.loads((tmp_path / REPORT_FILE).read_text())
     assert (found["kept"], found["passes"], found["questions"]) == (0.8, False, 100)
     shown = parity_table(parity(40))
-    assert (shown.row_count, len(shown.columns)) == (9, 3)
+    assert (shown.row_count, len(shown.columns)) == (3, 3)
+
+
+def test_costs_that_one_model_has_are_shown_for_both() -> None:
+    plain = parity(49)
+    timed = msgspec.structs.replace(plain.before, answer_us={"1": 9.0, "64": 2.5, "256": 2.0})
+    shown = parity_table(msgspec.structs.replace(plain, before=timed))
+    assert list(shown.columns[1].cells)[3:] == ["9.00", "2.50", "2.00"]
+    assert list(shown.columns[2].cells)[3:] == ["-", "-", "-"]
 
 
 def test_without_a_question_nothing_is_measured() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.engine import OnnxEngine
-from model.measure import BATCH_SIZES, SECONDS_PER_SIZE, agreement, latency_us
+from model.measure import BATCH_SIZES, SECONDS_PER_SIZE, agreement, latency_us, raced_us
 from model.spec import Advance, Memory, Tokens
 from model.stand_in import random_tokens
 
@@ -61,3 +61,40 @@ def test_latency_is_the_best_round_an_event(tiny_engine: OnnxEngine) -> None:
     round_us = SECONDS_PER_SIZE / 8 * 1e6
     found = latency_us(tiny_engine, clock)
     assert found == {str(rows): pytest.approx(round_us / rows, rel=0.01) for rows in BATCH_SIZES}
+
+
+def test_engines_run_in_turn_on_the_same_events(
+    tiny_engine: OnnxEngine, tiny_engine_with: Callable[..., OnnxEngine]
+) -> None:
+    other = tiny_engine_with(features=tiny_engine.spec.features, seed=1)
+    order: list[str] = []
+
+    class Heard:
+        def __init__(self, name: str, engine: OnnxEngine) -> None:
+            self.name, self.engine = name, engine
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.engine, name)
+
+        def advance(self, tokens: Tokens, memory: Memory) -> Advance:
+            order.append(self.name)
+            heard.append(tokens.item)
+            return self.engine.advance(tokens, memory)
+
+    heard: list[np.ndarray] = []
+    steps = random_tokens(tiny_engine.spec, rows=30, length=2, seed=3)
+    fewer = msgspec.structs.replace(
+        steps[1], **{name: getattr(steps[1], name)[:20] for name in Tokens.__struct_fields__}
+    )
+    seconds = iter(range(10**6))
+    found = raced_us(
+        [Heard("a", tiny_engine), Heard("b", other)],  # type: ignore[list-item]
+        [steps[0], fewer],
+        lambda: next(seconds) * SECONDS_PER_SIZE / 50,
+    )
+    assert order[2:] and order == ["a", "b"] * (len(order) // 2)
+    assert {tuple(items) for items in heard if len(items) == 64} == {
+        tuple(step.item[np.arange(64) % 20]) for step in (steps[0], fewer)
+    }
+    assert [set(costs) for costs in found] == [{"1", "64", "256"}] * 2
+    assert found[0] == found[1]  # a clock that each call moves alike

@@ -1,16 +1,20 @@
 """The checks before an export notice a graph that is not the model."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from model.checkpoint import Checkpoint, load
-from model.engine import OnnxEngine
+from model.checkpoint import Checkpoint, load, save
+from model.engine import OnnxEngine, open_engine
+from model.export import export
 from model.parity import ParityError, check_batching, check_parity, distances
 from model.spec import Advance, Memory, Tokens
 from model.stand_in import random_tokens
+from tests.tiny_model import random_weights
 
 
 class Tampered:
@@ -52,6 +56,20 @@ def test_a_wrong_output_is_named(
     wrong = Tampered(tiny_engine, name, 0.3, None)
     with pytest.raises(ParityError, match=rf"after 1 events {name} .* nothing was exported"):
         check_parity(checkpoint, wrong, steps)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("scale", "passes"), [(8.0, False), (60.0, True)])
+def test_large_logits_may_lose_digits_of_their_own(
+    tiny_engine_with: Callable[..., OnnxEngine], tmp_path: Path, scale: float, passes: bool
+) -> None:
+    spec = tiny_engine_with(memory_dtype="float32").spec
+    weights = random_weights(spec) | {"logit_scale": np.array(scale, np.float32)}
+    save(tmp_path, spec, [f"i{code}" for code in range(spec.item_count)], weights)
+    steps = random_tokens(spec, rows=40, length=2, seed=0)
+    assert export(tmp_path, steps).parity < scale * 2.0**-19
+    off = Tampered(open_engine(tmp_path), "cart", 4e-5, None)
+    with nullcontext() if passes else pytest.raises(ParityError, match="cart"):
+        check_parity(load(tmp_path), off, steps)  # type: ignore[arg-type]
 
 
 def test_no_number_is_no_parity(checkpoint: Checkpoint, tiny_engine: OnnxEngine) -> None:
