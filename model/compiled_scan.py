@@ -1,26 +1,30 @@
-"""The fast scan in C: ``model/native/scan.c`` on one index."""
+"""The fast scan in C: ``model/native/scan.c`` and ``scan_find.c`` on one index."""
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from model.scan_index import LANES, RoughTable, ScanIndex
-from model.scan_rough import SUM_UNITS, Asked, Rough
+from model.scan_index import BITS_PER_NAT, LANES, RoughTable, ScanIndex
+from model.scan_rough import Found
 from model.spec import Floats
 
 LIBRARY = Path(__file__).parent / "native" / "scan.so"
-VERSION = 4
+VERSION = 5
 ROWS = 64
 """Rows of one pass: their rough scores stay in the cache until the best are chosen."""
 
 BLOCKS_PER_KEPT = 4
 GROUPS_AT_ONCE = 4  # of the widest form; a block that is no multiple of it costs it more
 LINE_BYTES = 64
+BESIDE = 3  # exponents of a row beside those of its logits
 
+
+Arrays = tuple[npt.NDArray[Any] | None, ...]
 
 _INPUTS = ("items", "bias", "shift", "query", "slope", "chosen")
 _SIZES = ("own_shifts", "groups", "dims", "rows", "block", "taken", "keep")
@@ -35,43 +39,95 @@ class _Scan(ctypes.Structure):
     )
 
 
+class _Index(ctypes.Structure):
+    _fields_ = (
+        *(("items", _Scan), ("centres", _Scan)),
+        *((name, ctypes.c_void_p) for name in ("vectors", "codes", "spread")),
+        *((name, ctypes.c_void_p) for name in ("query", "slope", "centre_slope")),
+        *((name, ctypes.c_void_p) for name in ("logits", "skipped")),
+        *((name, ctypes.c_int64) for name in ("rows", "width", "form")),
+        *((name, ctypes.c_double) for name in ("item_step", "centre_step", "bits_per_nat")),
+        *((name, ctypes.c_double) for name in ("largest", "constant", "growth")),
+    )
+
+
+class _Asked(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("queries", "along", "top_items", "top_logits")),
+        *((name, ctypes.c_void_p) for name in ("log_z", "exact", "rest", "growing")),
+        ("exponents", ctypes.c_void_p),
+        ("top", ctypes.c_int64),
+    )
+
+
+class _Queries(NamedTuple):
+    """Of one pass, in steps."""
+
+    query: npt.NDArray[np.uint8]  # [ROWS, D]
+    slope: Floats  # [ROWS]
+    centre_slope: Floats  # [ROWS]
+
+
 class CompiledForm:
-    """Scans one index; owns its scratch."""
+    """Searches one index; owns its scratch."""
 
     def __init__(self, index: ScanIndex, library: ctypes.CDLL) -> None:
-        self._library, self.form = library, library.scan_best_form()
-        self._vectors, clusters = _aligned(index.vectors), index.clusters
-        self._codes = self._centres = None
-        if clusters is None or index.centres is None:
-            self._items = _Pass(index.items, index.keep)
-        else:
-            self._items = _Pass(index.items, index.keep, clusters.block, clusters.taken)
-            self._centres = _Pass(index.centres, clusters.taken)
-            self._codes = np.ascontiguousarray(clusters.order)
-
-    def __call__(self, queries: Floats, asked: Asked, top: int) -> Rough:
-        queries, (rows, width) = np.ascontiguousarray(queries), queries.shape
-        skipped, chosen = np.zeros(rows), None
-        if self._centres is not None:
-            _, skipped = self._centres.run(
-                self._library, self.form, asked.query, asked.centre_slope
-            )
-            chosen = self._centres.found
-        scan, scanned = self._items.run(self._library, self.form, asked.query, asked.slope, chosen)
-        top_items, top_logits = np.empty((rows, top), np.int32), np.empty((rows, top), np.float32)
-        logits = np.empty((rows, self._items.found.shape[1]), np.float32)
-        self._library.scan_exact(
-            ctypes.byref(scan),
-            *(_pointer(self._vectors), _pointer(self._codes), _pointer(queries)),
-            *(ctypes.c_int64(width), ctypes.c_int64(top), self.form),
-            *map(_pointer, (top_items, top_logits, logits)),
+        self._library, self._keep = library, index.keep
+        clusters, centres, held = index.clusters, _Scan(), []
+        asked = _Queries(
+            np.empty((ROWS, index.dims), np.uint8), *(np.empty(ROWS, np.float32) for _ in range(2))
         )
-        return Rough(top_items, top_logits, logits, scanned, skipped)
+        codes = spread = chosen = None
+        block = taken = 0
+        if clusters is not None and index.centres is not None:
+            block, taken = clusters.block, clusters.taken
+            first = _Pass(index.centres, taken)
+            codes, spread = np.ascontiguousarray(clusters.order), _aligned(clusters.spread)
+            centres, chosen = first.scan(asked.query, asked.centre_slope), first.found
+            held.append(first)
+        items = _Pass(index.items, index.keep, block, taken)
+        vectors = _aligned(index.vectors)
+        scratch = (np.empty((ROWS, index.keep), np.float32), np.empty(ROWS))
+        arrays: Arrays = (vectors, codes, spread, *asked, *scratch)
+        steps = (index.item_step, 0.0 if clusters is None else clusters.centre_step, BITS_PER_NAT)
+        self._index = _Index(
+            items.scan(asked.query, asked.slope, chosen),
+            centres,
+            *map(_address, arrays),
+            *(ROWS, vectors.shape[1], library.scan_best_form()),
+            *(*steps, index.largest, *index.correction),
+        )
+        self._held = (*held, items, *arrays)
+
+    @property
+    def form(self) -> int:
+        """The place among the forms for processors."""
+        found: int = self._index.form
+        return found
+
+    @form.setter
+    def form(self, form: int) -> None:
+        self._index.form = form
+
+    def bind(self, queries: Floats, along: Floats, found: Found) -> Callable[[int], None]:
+        exponents = np.empty((len(queries), self._keep + BESIDE))
+        arrays: Arrays = (queries, along, *found, exponents)
+        asked = _Asked(*map(_address, arrays), found.top_items.shape[1])
+        places = ctypes.byref(self._index), ctypes.byref(asked)
+        ask, tell = self._library.scan_ask, self._library.scan_tell
+
+        # What C is given addresses of lives as long as the function.
+        def find(rows: int, held: Any = (self, arrays)) -> None:
+            ask(*places, rows)
+            part = exponents[:rows]
+            np.exp(part, out=part)
+            tell(*places, rows)
+
+        return find
 
 
 class _Pass:
-    """One table of rough rows, and the scratch of a pass over it: fresh pages of memory would cost
-    more than the scan of a small batch."""
+    """One table of rough rows, and the scratch of a pass over it."""
 
     def __init__(self, table: RoughTable, keep: int, block: int = 0, taken: int = 0) -> None:
         """Each row names ``taken`` blocks of ``block`` groups; without them it scans all."""
@@ -81,9 +137,8 @@ class _Pass:
         blocks = -(-groups // block)
         taken = taken or blocks
         width = taken * block * lanes
-        self._packed, self._bias = _aligned(table.packed), _aligned(table.bias)
-        self._shift = _aligned(table.shift)
-        self._sizes = (int(len(table.shift) > LANES), groups, chunks * chunk)
+        self._table = (_aligned(table.packed), _aligned(table.bias), _aligned(table.shift))
+        self._sizes = (int(len(table.shift) > LANES), groups, chunks * chunk, ROWS)
         self._ends = (block, taken, keep)
         self.found = np.empty((ROWS, keep), np.int32)
         self._scratch = (
@@ -93,27 +148,22 @@ class _Pass:
             np.empty((ROWS * taken, 2), np.int32),
             np.empty(blocks + 1, np.int32),
             self.found,
+            np.empty((ROWS, LANES), np.float32),
+            np.empty(ROWS, np.int64),
         )
 
-    def run(
+    def scan(
         self,
-        library: ctypes.CDLL,
-        form: int,
         query: npt.NDArray[np.uint8],
         slope: Floats,
         chosen: npt.NDArray[np.int32] | None = None,
-    ) -> tuple[_Scan, npt.NDArray[np.float64]]:
-        """Fill ``found``; the rough share of what was scanned and not found, [B]."""
-        rows = len(query)
-        sums, found_sums = np.empty((rows, LANES), np.float32), np.empty(rows, np.int64)
-        scan = _Scan(
-            *map(_address, (self._packed, self._bias, self._shift, query, slope, chosen)),
-            *(*self._sizes, rows, *self._ends),
-            *map(_address, (*self._scratch, sums, found_sums)),
+    ) -> _Scan:
+        """Of these queries, which have to outlive it, as this pass has."""
+        return _Scan(
+            *map(_address, (*self._table, query, slope, chosen)),
+            *(*self._sizes, *self._ends),
+            *map(_address, self._scratch),
         )
-        library.scan_rough(ctypes.byref(scan), form)
-        rest = sums.astype(np.float64).sum(axis=1) - found_sums / SUM_UNITS  # [B]
-        return scan, np.maximum(rest, 0.0)
 
 
 def _aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -129,14 +179,15 @@ def _address(array: npt.NDArray[Any] | None) -> int | None:
     return None if array is None else array.ctypes.data
 
 
-def _pointer(array: npt.NDArray[Any] | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(_address(array))
-
-
 @cache
 def library() -> ctypes.CDLL | None:
     """None where this installation has no compiled form, or that of another version."""
     if not LIBRARY.exists():
         return None
     found = ctypes.CDLL(str(LIBRARY))
-    return found if found.scan_version() == VERSION else None
+    if found.scan_version() != VERSION:
+        return None
+    for name in ("scan_ask", "scan_tell"):
+        function = getattr(found, name)
+        function.argtypes, function.restype = (*[ctypes.c_void_p] * 2, ctypes.c_int64), None
+    return found

@@ -155,7 +155,7 @@ class OnnxEngine:
                 raise EngineError(
                     f"row {row} has {name} code {codes[row]}; allowed are 0 to {count - 1}"
                 )
-        if not math.isfinite(np.add.reduce(tokens.dense, axis=None)):
+        if spec.features and not math.isfinite(np.add.reduce(tokens.dense, axis=None)):
             raise EngineError("dense holds NaN, infinity or huge numbers; features must be finite")
 
     def _refuse_scores(self, scores: Floats) -> None:

@@ -1,10 +1,14 @@
-"""The fast scan in numpy: the bits of ``model/native/scan.c``, an order of magnitude slower."""
+"""The fast scan in numpy: the bits of ``model/native``, an order of magnitude slower."""
+
+import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.scan_index import LANES, RoughTable, ScanIndex
-from model.scan_rough import SUM_UNITS, Asked, Rough
+from model.scan_rough import SUM_UNITS, Asked, Found, Rough, in_steps
 from model.spec import Floats
 
 Bytes = npt.NDArray[np.uint8]
@@ -18,7 +22,28 @@ class NumpyForm:
         self._index, self._items = index, _Table(index.items)
         self._centres = None if index.centres is None else _Table(index.centres)
 
-    def __call__(self, queries: Floats, asked: Asked, top: int) -> Rough:
+    def bind(self, queries: Floats, along: Floats, found: Found) -> Callable[[int], None]:
+        def find(rows: int) -> None:
+            room: tuple[npt.NDArray[Any], ...] = found
+            told: tuple[npt.NDArray[Any], ...] = self._find(
+                queries[:rows], along[:rows], found.top_items.shape[1]
+            )
+            for into, values in zip(room, told, strict=True):
+                into[:rows] = values
+
+        return find
+
+    def _find(self, queries: Floats, along: Floats, top: int) -> Found:
+        index = self._index
+        rough = self._rough(queries, in_steps(index, along), top)
+        exact = np.exp(rough.logits.astype(np.float64) - index.largest).sum(axis=1)  # [B]
+        rest, growth = index.rest(along, rough.scanned, rough.skipped)
+        constant, slope = index.correction
+        z = exact + rest * np.exp(constant + slope * growth)
+        log_z = np.array([math.log(value) + index.largest for value in z.tolist()], np.float32)
+        return Found(rough.top_items, rough.top_logits, log_z, exact, rest, growth)
+
+    def _rough(self, queries: Floats, asked: Asked, top: int) -> Rough:
         index, clusters = self._index, self._index.clusters
         skipped, groups = np.zeros(len(queries)), None
         if clusters is not None and self._centres is not None:

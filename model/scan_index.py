@@ -70,6 +70,8 @@ class ScanIndex(msgspec.Struct, frozen=True):
                 raise ValueError(f"{name} is {array.dtype}{list(array.shape)}, not {list(shape)}")
         if not (np.isfinite(index.constants).all() and 1 <= index.keep <= len(vectors)):
             raise ValueError(f"its constants are {index.constants.tolist()}")
+        if index.dims > MAX_DIMS:
+            raise ValueError(f"it has {index.dims} directions, not {MAX_DIMS} at most")
         if clusters is None:
             return index
         clusters.check(len(vectors), index.keep, LANES)

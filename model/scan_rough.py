@@ -1,4 +1,5 @@
-"""What the forms of the fast scan are asked, and what they find."""
+"""What the forms of the fast scan are asked, and what they find; the compiled one keeps all but the
+end of it to itself."""
 
 from typing import NamedTuple
 
@@ -12,6 +13,27 @@ SUM_UNITS = float(1 << 40)
 """Exps of single items are summed in units of its inverse, so that no order changes the sum."""
 
 
+class Found(NamedTuple):
+    """The result of a scan of B queries. Shares are of exp(log_z - largest)."""
+
+    top_items: Ints  # [B, K] best first, ties by lowest code
+    top_logits: Floats  # [B, K]
+    log_z: Floats  # [B]
+    exact: npt.NDArray[np.float64]  # [B] share of the items that were scored exactly
+    rest: npt.NDArray[np.float64]  # [B] share of all others, without the correction
+    growth: npt.NDArray[np.float64]  # [B] what the error of ``rest`` grows with
+
+    @classmethod
+    def of(cls, rows: int, top: int) -> "Found":
+        """Room for so many."""
+        return cls(
+            np.empty((rows, top), np.int32),
+            np.empty((rows, top), np.float32),
+            np.empty(rows, np.float32),
+            *(np.empty(rows) for _ in range(3)),
+        )
+
+
 class Asked(NamedTuple):
     """B queries in steps, and what a score of theirs is worth in a float's bits."""
 
@@ -21,7 +43,7 @@ class Asked(NamedTuple):
 
 
 class Rough(NamedTuple):
-    """What every form finds before the log-normaliser is put together from it. Shares are of
+    """What is found before the log-normaliser is put together from it. Shares are of
     exp(log Z - largest)."""
 
     top_items: Ints  # [B, K]

@@ -1,6 +1,7 @@
 """A served graph in ONNX Runtime on one thread, with buffers that are allocated once."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ from model.native_scan import ItemScan
 from model.recall_probe import probe_of
 from model.runtime import ort
 from model.scan_index import ScanIndex
+from model.scan_rough import Found
 from model.served import score_columns
 from model.spec import Floats, Hidden, Ints, Memory, ModelSpec, Tokens
 
@@ -27,6 +29,18 @@ class SessionError(ValueError):
     """ONNX Runtime refused the graph, or its inputs are not those of the model."""
 
 
+class _Bound(NamedTuple):
+    """Inputs of B rows, and what hands them to ONNX Runtime."""
+
+    binding: ort.IOBinding
+    item: Ints  # [B]
+    action: Ints  # [B]
+    gap: Ints  # [B]
+    dense: Floats  # [B, F]
+    hidden: Hidden  # [B, H]
+    log_z: Floats  # [B]
+
+
 class StepSession:
     """Runs the graph on up to ``rows`` rows a call.
 
@@ -36,9 +50,10 @@ class StepSession:
 
     def __init__(self, graph: bytes, spec: ModelSpec, index: ScanIndex | None = None) -> None:
         self._session = _open(graph)
-        self._bindings: dict[int, ort.IOBinding] = {}
+        self._bindings: dict[int, _Bound] = {}
         self.probe = None if index is None else probe_of(index)
-        self._scanner, self._top_k = None if index is None else ItemScan(index), spec.top_k
+        self._top = slice(3, 3 + spec.top_k)
+        self._find: Callable[[int], None] | None = None
         self.rows = rows = rows_per_call(spec) if index is None else PROJECTED_ROWS
         columns = sum(score_columns(spec).values())
         self._item = _buffer("int32", rows)
@@ -70,6 +85,8 @@ class StepSession:
             self._queries: Floats = _buffer("float32", rows, spec.hidden_width)
             self._along: Floats = _buffer("float32", rows, index.dims)
             self._outputs |= {"queries": self._queries, "along": self._along}
+            self._found = Found.of(rows, spec.top_k)._replace(top_items=self.top_items)
+            self._find = ItemScan(index).bind(self._queries, self._along, self._found)
         self._check_signature()
 
     @property
@@ -80,31 +97,30 @@ class StepSession:
     def run(self, tokens: Tokens, memory: Memory, start: int, end: int) -> None:
         """Rows ``start .. end-1``, at most ``self.rows``, into the first rows of the buffers."""
         rows = end - start
-        self._item[:rows] = tokens.item[start:end]
-        self._action[:rows] = tokens.action[start:end]
-        self._gap[:rows] = tokens.gap[start:end]
-        self._dense[:rows] = tokens.dense[start:end]
-        self._hidden[:rows] = memory.hidden[start:end]
-        self._log_z[:rows, 0] = memory.log_z[start:end]
-        binding = self._bindings.get(rows)
-        if binding is None:
-            binding = self._bindings[rows] = self._bind(rows)
-        self._session.run_with_iobinding(binding)
-        if self._scanner is not None:
-            self._scan(self._scanner, rows)
+        bound = self._bindings.get(rows)
+        if bound is None:
+            bound = self._bindings[rows] = self._bind(rows)
+        bound.item[:] = tokens.item[start:end]
+        bound.action[:] = tokens.action[start:end]
+        bound.gap[:] = tokens.gap[start:end]
+        if bound.dense.size:
+            bound.dense[:] = tokens.dense[start:end]
+        bound.hidden[:] = memory.hidden[start:end]
+        bound.log_z[:] = memory.log_z[start:end]
+        self._session.run_with_iobinding(bound.binding)
+        if self._find is not None:
+            self._find(rows)
+            self._put_in(rows)
 
-    def _scan(self, scanner: ItemScan, rows: int) -> None:
+    def _put_in(self, rows: int) -> None:
         """Fill in what the graph left to the scan: see ``served.score_columns``."""
-        found = scanner.find(self._queries[:rows], self._along[:rows], self._top_k)
-        self.top_items[:rows] = found.top_items
+        log_z, scores = self._found.log_z[:rows], self.scores[:rows]
+        scores[:, 2] = log_z
+        np.subtract(self._found.top_logits[:rows], log_z[:, None], out=scores[:, self._top])
         if self.probe is not None:
-            self.probe.see(self._queries[:rows], found.top_items)
-        self.scores[:rows, 2] = found.log_z
-        np.subtract(
-            found.top_logits, found.log_z[:, None], out=self.scores[:rows, 3 : 3 + self._top_k]
-        )
+            self.probe.see(self._queries[:rows], self.top_items[:rows])
 
-    def _bind(self, rows: int) -> ort.IOBinding:
+    def _bind(self, rows: int) -> "_Bound":
         binding = self._session.io_binding()
         for name, array in self._inputs.items():
             shape = (rows, *array.shape[1:])
@@ -112,7 +128,15 @@ class StepSession:
         for name, array in self._outputs.items():
             shape = (rows, *array.shape[1:])
             binding.bind_output(name, "cpu", 0, array.dtype, shape, array.ctypes.data)
-        return binding
+        return _Bound(
+            binding,
+            self._item[:rows],
+            self._action[:rows],
+            self._gap[:rows],
+            self._dense[:rows],
+            self._hidden[:rows],
+            self._log_z[:rows, 0],
+        )
 
     def _check_signature(self) -> None:
         """Foreign shapes would make ONNX Runtime read and write outside the buffers."""

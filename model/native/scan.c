@@ -17,12 +17,6 @@
 #define LINE_BYTES 64
 #define AHEAD 12 /* vectors that are on their way while DOTS are multiplied */
 
-#ifdef _WIN32
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
 static float rough_exp(int32_t score, float slope, float shift)
 {
     float value = (float)score * slope, result;
@@ -91,10 +85,10 @@ static const Form *const FORMS[] = {
 #endif
 };
 
-/* Of this interface; model/native_scan.py takes no other one. */
+/* Of this interface; model/compiled_scan.py takes no other one. */
 EXPORT int32_t scan_version(void)
 {
-    return 4;
+    return 5;
 }
 
 /* The last one of FORMS that this processor can run. */
@@ -147,7 +141,7 @@ static void scan_block(const Scan *s, int64_t block, int32_t form)
 }
 
 /* Rough scores of all rows: the places of the best `keep` of each, and the sums of exp. */
-EXPORT void scan_rough(const Scan *s, int32_t form)
+void scan_rough(const Scan *s, int32_t form)
 {
     const int64_t lanes = s->rows * s->taken * LANES;
     memset(s->sums, 0, sizeof *s->sums * LANES * (size_t)s->rows);
@@ -205,9 +199,9 @@ static void rank(Best *best, float logit, int32_t item)
  * Exact logits [rows][keep] of the found places, and the best `top` of each row, ties to the lower
  * code. `vectors` lie in the order of places; `codes` name their items, or NULL: by place.
  */
-EXPORT void scan_exact(const Scan *s, const float *vectors, const int32_t *codes,
-                       const float *queries, int64_t width, int64_t top, int32_t form,
-                       int32_t *top_items, float *top_logits, float *logits)
+void scan_exact(const Scan *s, const float *vectors, const int32_t *codes, const float *queries,
+                int64_t width, int64_t top, int32_t form, int32_t *top_items, float *top_logits,
+                float *logits)
 {
     for (int64_t row = 0; row < s->rows; row++) {
         const int32_t *found = s->found + row * s->keep;

@@ -13,7 +13,14 @@
 #define HAS_X86_FORMS 0
 #endif
 
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
 #define LANES 8 /* items in a group */
+#define MAX_DIMS 256
 #define CHUNK 4 /* dimensions that lie side by side for each item of a group */
 #define DOTS 4  /* exact products at once */
 
@@ -168,6 +175,11 @@ typedef struct {
     /* Of DOTS vectors with one query; one alone would wait for its own sums. */
     void (*dots)(const float *const *vectors, const float *query, int64_t width, float *logits);
 } Form;
+
+void scan_rough(const Scan *s, int32_t form);
+void scan_exact(const Scan *s, const float *vectors, const int32_t *codes, const float *queries,
+                int64_t width, int64_t top, int32_t form, int32_t *top_items, float *top_logits,
+                float *logits);
 
 #if HAS_X86_FORMS
 extern const Form AVX2_FORM, VNNI_FORM;

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import compiled_scan
+from model.compiled_scan import CompiledForm
 from model.native_scan import ItemScan, is_compiled
 from model.scan_build import build_index, cluster_index, product_directions
 from model.scan_grouping import group_items
 from model.scan_index import LANES, ScanIndex
+from model.scan_rough import Found
 from model.spec import Floats
 
 WIDTH = 32
@@ -90,8 +92,9 @@ def test_each_processor_gets_the_same_bits(
     scan = ItemScan(index, compiled=True)
     asked = queries[:rows], queries[:rows] @ index.directions, min(keep, 20)
     wanted = scan.find(*asked)
-    for form in range(scan._rough.form):  # type: ignore[union-attr]
-        scan._rough.form = form  # type: ignore[union-attr]
+    assert isinstance(scan.form, CompiledForm)
+    for form in range(scan.form.form):
+        scan.form.form = form
         for one, other in zip(wanted, scan.find(*asked), strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -116,6 +119,28 @@ def test_a_row_does_not_depend_on_its_batch(rows: list[int], block: int) -> None
     whole, part = scan.find(queries, along, 20), scan.find(queries[rows], along[rows], 20)
     for one, other in zip(whole, part, strict=True):
         np.testing.assert_array_equal(one[rows], other)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    asked=st.lists(st.integers(1, 100), min_size=2, max_size=4),
+    block=st.sampled_from([0, 2]),
+    compiled=st.booleans(),
+)
+def test_what_is_bound_answers_what_it_is_asked_last(
+    asked: list[int], block: int, compiled: bool
+) -> None:
+    all_queries, index = shop(700)[1], index_of(700, 16, 64, 0, block)
+    queries, along = np.empty((100, WIDTH), np.float32), np.empty((100, 16), np.float32)
+    found = Found.of(100, 20)
+    find = ItemScan(index, compiled).bind(queries, along, found)
+    for first, rows in enumerate(asked):
+        queries[:rows] = all_queries[first : first + rows]
+        along[:rows] = queries[:rows] @ index.directions
+        find(rows)
+        wanted = ItemScan(index, compiled).find(queries[:rows], along[:rows], 20)
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one[:rows], other)
 
 
 def test_along_all_directions_it_is_a_full_scan() -> None:

@@ -73,3 +73,9 @@ def changed(name: str, place: int, value: float) -> bytes:
 def test_clusters_that_a_scan_would_fall_over_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_index(content, vectors())
+
+
+def test_more_directions_than_the_scan_takes_are_refused() -> None:
+    wide = vectors(300, 264)
+    with pytest.raises(ValueError, match="264 directions, not 256"):
+        read_index(index_bytes(build_index(wide, 264, 64)), wide)
