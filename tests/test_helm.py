@@ -200,7 +200,7 @@ def followed(stand: Stand, found: dict[str, Rows]) -> Replay:
         mine, theirs = whole(store), whole(again)
         assert mine.keys() == theirs.keys()
         waiting = {
-            b"u" + pseudonym for pseudonym, row in again.slots.items() if again.is_stale(row)
+            b"u" + pseudonym for pseudonym in again.slots if again.is_stale(again.slots[pseudonym])
         }
         assert [key for key in mine if mine[key] != theirs[key] and key not in waiting] == []
     assert replay.totals.is_conserved

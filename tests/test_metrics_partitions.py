@@ -102,7 +102,7 @@ def test_open_alerts_are_those_of_the_users_who_are_there(
 ) -> None:
     store = PartitionStore(0, tiny_engine, CONFIG)
     play(event_batch(values), store, {tiny_engine.version: tiny_engine}, Route(tiny_engine.version))
-    assert open_alerts(store) == sum(store.alert(row).is_open for row in store.slots.values())
+    assert open_alerts(store) == sum(store.alert(row).is_open for row in store.occupied().tolist())
 
 
 # --- health

@@ -129,7 +129,7 @@ def test_closing_is_what_the_next_day_would_do(
     assert replay.close() == next_day.feed(beats)
     assert replay.totals.closed_sessions == next_day.totals.closed_sessions
     for store in replay.stores.values():
-        rows_ = [*store.slots.values()]
+        rows_ = store.occupied()
         assert not store.columns["session_open"][rows_].any()
         assert not (store.columns["alert_offset"][rows_] >= 0).any()
     closed = replay.totals.closed_sessions

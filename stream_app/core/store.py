@@ -115,7 +115,7 @@ class PartitionStore(UserTable):
                 continue
             due = self._due(row)
             if due == expected:
-                return due[0], self.pseudonyms[row], row
+                return due[0], self.slots.name_of(row), row
             self._timers.set(row, due)
         return None
 
@@ -204,10 +204,7 @@ class PartitionStore(UserTable):
         """
         first = 0
         while first < len(self.rows):
-            held = enumerate(self.pseudonyms[first : first + count], first)
-            yield self._sealed(
-                self.users_records([p for row, p in held if self.slots.get(p) == row])
-            )
+            yield self._sealed(self.users_records(self.slots.names(first, first + count)))
             first += count
         yield self._sealed(self._calibration.records())
         for pairs in self.transitions.records(count):

@@ -1,6 +1,5 @@
 """The users of one partition, columnar in memory: rows by pseudonym in the layout of a model."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from stream_app.core.changelog import USER
 from stream_app.core.generations import relaid, same_layout, translated
 from stream_app.core.partition_record import PartitionRecord
 from stream_app.core.state import FORMAT, NO_ACTION, Rows, StateCodec
+from stream_app.core.user_index import user_index
 
 _FIRST_ROWS = 256
 
@@ -29,9 +29,7 @@ class UserTable:
         self.spec = engine.spec
         self.codec = StateCodec(engine.spec)
         self._hold(np.zeros(_FIRST_ROWS, self.codec.dtype))
-        self.pseudonyms: list[bytes] = [b""] * _FIRST_ROWS
-        # Pseudonym -> row, ordered by the last applied offset: the front is evicted first.
-        self.slots: OrderedDict[bytes, int] = OrderedDict()
+        self.slots = user_index()  # ordered by the last applied offset
         self.long_ids: dict[bytes, bytes] = {}  # of newest events, where the row has no room
         self.strangers: dict[bytes, bytes] = {}  # restored values that do not fit the layout
         self.stale_users = 0  # whose memory an earlier generation wrote
@@ -40,7 +38,8 @@ class UserTable:
         self.steps_total = 1
         self.step_numbers = np.zeros(_FIRST_ROWS, np.int64)  # of a row's newest step
         self._initial = engine.initial(1)
-        self._free = list(range(_FIRST_ROWS - 1, -1, -1))
+        self._free: list[int] = []  # rows that somebody had
+        self._first_fresh = 0  # from here on nobody had them
 
     @property
     def users(self) -> int:
@@ -71,16 +70,19 @@ class UserTable:
 
     def room_for(self, pseudonym: bytes) -> int:
         """A row with whatever its last user left in it."""
-        if not self._free:
-            self._grow()
-        row = self._free.pop()
-        self.pseudonyms[row] = pseudonym
-        self.slots[pseudonym] = row
+        if self._free:
+            row = self._free.pop()
+        else:
+            row = self._first_fresh
+            self._first_fresh += 1
+            if row == len(self.rows):
+                self._grow()
+        self.slots.put(pseudonym, row)
         return row
 
     def touch(self, pseudonym: bytes) -> None:
         """The user's state changes: newest in the order of eviction, due for the changelog."""
-        self.slots.move_to_end(pseudonym)
+        self.slots.touch(pseudonym)
         self.changed[pseudonym] = None
 
     def mark(self, pseudonym: bytes) -> None:
@@ -102,7 +104,7 @@ class UserTable:
 
     def oldest(self) -> bytes:
         """The user whose last applied offset is the smallest."""
-        return next(iter(self.slots))
+        return self.slots.oldest()
 
     def idle_since(self, before_ms: int) -> list[bytes]:
         """Users whose newest event is older than a time, in the order of eviction."""
@@ -110,7 +112,7 @@ class UserTable:
         live = column["sessions_total"] > 0
         idle = np.flatnonzero(live & (column["last_event_ms"] < before_ms))
         idle = idle[np.argsort(column["last_offset"][idle])]
-        return [self.pseudonyms[row] for row in idle.tolist()]
+        return [self.slots.name_of(row) for row in idle.tolist()]
 
     def alert(self, row: int) -> Alert:
         """The alert that a row holds; NO_ALERT where none is open."""
@@ -137,8 +139,6 @@ class UserTable:
         rows.view(np.uint8)[: self.rows.nbytes] = self.rows.view(np.uint8)
         self._hold(rows)
         self.step_numbers = np.append(self.step_numbers, np.zeros(size, np.int64))
-        self.pseudonyms.extend([b""] * size)
-        self._free = list(range(2 * size - 1, size - 1, -1))
 
     def _hold(self, rows: Rows) -> None:
         """Take rows, with views of them: by field, since naming a field of a structured array costs
@@ -149,18 +149,12 @@ class UserTable:
 
     def occupied(self) -> npt.NDArray[np.intp]:
         """The users' rows, in the order of ``slots``."""
-        return np.fromiter(self.slots.values(), np.intp, len(self.slots))
+        return np.frombuffer(self.slots.rows(), np.int64)
 
     def order(self) -> None:
         """Bring ``slots`` into the order of eviction, which follows from the rows."""
-        names = list(self.slots)
-        offsets = self.columns["last_offset"][self.occupied()]
-        order = np.argsort(offsets, kind="stable")
-        moved = np.flatnonzero(order != np.arange(len(names)))
-        # Nobody has to move of those in front of the first one who is out of place.
-        first = int(moved[0]) if len(moved) else len(names)
-        for place in order[first:].tolist():
-            self.slots.move_to_end(names[place])
+        rows = self.occupied()
+        self.slots.arrange(rows[np.argsort(self.columns["last_offset"][rows], kind="stable")])
 
     def packed(self, pseudonyms: Sequence[bytes]) -> list[bytes]:
         """Values of users as the changelog holds them."""
@@ -203,7 +197,7 @@ class UserTable:
         """Move the rows of a generation whose number is needed to the present one's number."""
         record = self.record
         of, to = record.models[number].actions, record.models[record.generation].actions
-        for pseudonym, row in self.slots.items():
+        for pseudonym, row in zip(self.slots, self.occupied().tolist(), strict=True):
             if int(self.columns["generation"][row]) == number:
                 translated(self.rows[row : row + 1], of, to)
                 self.columns["generation"][row] = record.generation

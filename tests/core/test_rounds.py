@@ -146,7 +146,7 @@ def assert_expected(last: Advance | None, results: Results, k: int) -> None:
 
 def assert_rows(people: dict[bytes, Person], store: PartitionStore) -> None:
     """What the store keeps of every user is what the user's own memory is."""
-    assert people.keys() == store.slots.keys()
+    assert people.keys() == {*store.slots}
     for pseudonym, person in people.items():
         row = store.rows[store.slots[pseudonym]]
         assert row["hidden"].tobytes() == person.memory.hidden[0].tobytes()
@@ -186,7 +186,7 @@ def test_the_anchor_is_the_memory_of_half_a_ring_ago_at_most(
         admission = Admission(batch, cleaned, store, engine)
         admission.run(0)
         advance(admission.steps, store, engine)
-        for pseudonym, row in store.slots.items():
+        for pseudonym, row in zip(store.slots, store.occupied().tolist(), strict=True):
             held = store.rows[row]
             total = int(held["events_total"])
             at = total - int(held["anchor_age"])

@@ -24,7 +24,7 @@ def test_room_grows_with_the_users_and_rows_are_used_again(tiny_engine_with: Mak
     names = [n.to_bytes(16, "big") for n in range(1500)]
     for offset, name in enumerate(names):
         put_event(store, name, START_MS + offset, offset)
-    assert sorted(store.slots.values()) == [*range(1500)]
+    assert sorted(store.occupied().tolist()) == [*range(1500)]
     assert store.columns["last_offset"][store.slots[names[700]]] == 700
     capacity = len(store.rows)
     for round_ in range(3):

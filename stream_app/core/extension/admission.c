@@ -24,8 +24,7 @@ static uint32_t item_hash(const char *text, Py_ssize_t bytes) {
     return ~crc ? ~crc : 1;
 }
 
-/* The UTF-8 of a text that is not empty; NULL without an exception for anything else. */
-static const char *text_of(PyObject *text, Py_ssize_t *bytes) {
+const char *text_of(PyObject *text, Py_ssize_t *bytes) {
     if (!PyUnicode_Check(text)) return NULL;
     const char *found = PyUnicode_AsUTF8AndSize(text, bytes);
     if (found == NULL) PyErr_Clear();
@@ -97,9 +96,7 @@ static int advance_watermark(Pass *pass, Event *event) {
 
 /* UserTable.touch and PartitionStore.set_timer */
 static int touch(Pass *pass, Event *event) {
-    PyObject *moved = PyObject_CallOneArg(pass->move_to_end, event->pseudonym);
-    if (moved == NULL) return FAILED;
-    Py_DECREF(moved);
+    touch_user(pass->index, (int32_t)event->row_number);
     if (PyDict_SetItem(pass->changed, event->pseudonym, Py_None) < 0) return FAILED;
     if (has_timer(&pass->timers, event->row_number)) return DONE;
     int64_t due[2];
@@ -162,7 +159,9 @@ static int admit_click(Pass *pass, Event *event) {
     int found = find_row(pass, event);
     if (found != DONE) return found;
     if (PyDict_GET_SIZE(pass->timelines) > 0) {
-        int is_told = PyDict_Contains(pass->timelines, event->row_object);
+        PyObject *row = PyLong_FromSsize_t(event->row_number);
+        int is_told = row == NULL ? -1 : PyDict_Contains(pass->timelines, row);
+        Py_XDECREF(row);
         if (is_told) return is_told < 0 ? FAILED : LEFT;
     }
     PyObject *given = PySequence_GetItem(pass->offsets, event->number);
@@ -191,17 +190,16 @@ static int admit_click(Pass *pass, Event *event) {
     return moved == DONE ? make_step(pass, event, session, hash, offset) : moved;
 }
 
-static int admit_one(Pass *pass, Py_ssize_t number) {
-    Py_ssize_t bytes = 0;
-    uint8_t digest[DIGEST_BYTES];
+static int admit_one(Pass *pass, Ahead *ahead, Py_ssize_t number) {
     PyObject *click = PyList_GET_ITEM(pass->cleaned, number);
-    if (Py_TYPE(click) != pass->click) return LEFT;
-    const char *user = text_of(PyTuple_GET_ITEM(click, USER_ID), &bytes);
+    const Coming *coming = look_ahead(pass, ahead, number);
+    if (!coming->is_click) return LEFT;
     int64_t at_ms = PyLong_AsLongLong(PyTuple_GET_ITEM(click, CLICK_AT_MS));
-    if (at_ms < 0) PyErr_Clear();
-    if (user == NULL || at_ms < 0) return LEFT;
-    keyed_digest(pass->users, user, (size_t)bytes, digest);
-    PyObject *pseudonym = PyBytes_FromStringAndSize((const char *)digest, 16);
+    if (at_ms < 0) {
+        PyErr_Clear();
+        return LEFT;
+    }
+    PyObject *pseudonym = PyBytes_FromStringAndSize((const char *)coming->name, NAME_BYTES);
     if (pseudonym == NULL) return FAILED;
     Event event = {.number = number, .click = click, .pseudonym = pseudonym, .at_ms = at_ms};
     int done = admit_click(pass, &event);
@@ -227,7 +225,8 @@ PyObject *admit(PyObject *module, PyObject *args) {
         int done = DONE;
         int64_t duplicates = 0;
         Py_ssize_t end = PyList_GET_SIZE(pass.cleaned);
-        while (number < end && (done = admit_one(&pass, number)) == DONE) number++;
+        Ahead ahead = {.end = number};
+        while (number < end && (done = admit_one(&pass, &ahead, number)) == DONE) number++;
         if (end_room(&pass) == DONE && done != FAILED && write_timers(&pass.timers) == 0 && write_record(&pass) == DONE &&
             read_number(admission, "duplicates", &duplicates) == DONE &&
             write_number(admission, "duplicates", duplicates + pass.duplicates) == DONE)

@@ -4,6 +4,7 @@
 #define ADMISSION_H
 
 #include "passes.h"
+#include "user_index.h"
 
 /* Fields of a Click. */
 enum { USER_ID, EVENT_ID, SESSION_ID, ITEM_ID, ACTION_NAME, CLICK_AT_MS, CLICK_DWELL_MS };
@@ -13,9 +14,10 @@ enum { FAILED = -1, DONE = 0, LEFT = 1 }; /* LEFT: a record for the form in Pyth
 typedef struct {
     PyObject *admission, *store, *record, *steps;
     PyObject *cleaned, *others, *clicks, *timelines, *ended, *offsets;
-    PyObject *slots, *pseudonyms, *changed, *codes, *action_codes, *move_to_end;
+    PyObject *slots, *changed, *codes, *action_codes;
     PyObject *table; /* bytearray of Step, with room for all that may come */
     PyTypeObject *click, *session_end;
+    UserIndex *index; /* slots, in C */
     Timers timers;
     const Keyed *users, *events;
     const Layout *layout;
@@ -29,7 +31,7 @@ typedef struct {
 
 typedef struct {
     Py_ssize_t number; /* in the batch */
-    PyObject *click, *pseudonym, *row_object;
+    PyObject *click, *pseudonym;
     char *row;
     Py_ssize_t row_number;
     Py_ssize_t newest; /* of the row's steps in this pass; -1: none yet */
@@ -52,6 +54,29 @@ int write_number(PyObject *object, const char *name, int64_t value);
 static inline Step *step_at(const Pass *pass, Py_ssize_t k) {
     return (Step *)PyByteArray_AS_STRING(pass->table) + k;
 }
+
+/* --- admission.c */
+/* The UTF-8 of a text that is not empty; NULL without an exception for anything else. */
+const char *text_of(PyObject *text, Py_ssize_t *bytes);
+
+/* --- ahead.c */
+enum { AHEAD = 8 };
+
+/* A record that is looked at before its turn. */
+typedef struct {
+    int is_click; /* of a user whom `name` names */
+    uint8_t name[NAME_BYTES];
+    uint32_t hash;
+    int32_t row; /* a likely one, NOBODY: not known */
+} Coming;
+
+typedef struct {
+    Coming at[AHEAD]; /* records by place modulo AHEAD */
+    Py_ssize_t end;   /* the first one that was not looked at */
+} Ahead;
+
+/* Look at records up to `AHEAD` from this one on, which is returned. */
+const Coming *look_ahead(const Pass *pass, Ahead *ahead, Py_ssize_t number);
 
 /* --- sessions.c */
 int find_row(Pass *pass, Event *event);

@@ -1,6 +1,7 @@
 /* stream_app.core.extension.passes: the core's inner loops in C. */
 
 #include "passes.h"
+#include "user_index.h"
 
 static PyMethodDef FUNCTIONS[] = {
     {"layout", new_layout, METH_VARARGS, NULL}, {"keyed", new_keyed, METH_VARARGS, NULL},
@@ -43,7 +44,7 @@ PyMODINIT_FUNC PyInit_passes(void) {
     }
     PyObject *module = PyModule_Create(&MODULE);
     if (module == NULL) return NULL;
-    if (add_names(module, "FIELDS", fields, FIELD_COUNT) < 0 ||
+    if (add_user_index(module) < 0 || add_names(module, "FIELDS", fields, FIELD_COUNT) < 0 ||
         add_names(module, "RING_FIELDS", ring_fields, RING_FIELD_COUNT) < 0) {
         Py_DECREF(module);
         return NULL;

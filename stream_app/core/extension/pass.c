@@ -100,9 +100,8 @@ int open_pass(Pass *pass, PyObject *admission) {
     is_whole &= (pass->ended = attribute(pending, "ended", &PySet_Type)) != NULL;
     is_whole &= (pass->action_codes = attribute(admission, "_action_codes", &PyDict_Type)) != NULL;
     is_whole &= (pass->offsets = attribute(batch, "offsets", NULL)) != NULL;
-    is_whole &= (pass->slots = attribute(store, "slots", &PyDict_Type)) != NULL;
-    is_whole &= (pass->move_to_end = attribute(pass->slots, "move_to_end", NULL)) != NULL;
-    is_whole &= (pass->pseudonyms = attribute(store, "pseudonyms", &PyList_Type)) != NULL;
+    is_whole &= (pass->slots = attribute(store, "slots", NULL)) != NULL;
+    is_whole &= is_whole && (pass->index = user_index_of(pass->slots)) != NULL;
     is_whole &= (pass->changed = attribute(store, "changed", &PyDict_Type)) != NULL;
     is_whole &= timers != NULL && open_timers(&pass->timers, timers) == 0;
     is_whole &= (pass->codes = attribute(vocabulary, "codes", &PyDict_Type)) != NULL;
@@ -134,7 +133,7 @@ void close_pass(Pass *pass) {
     PyObject *held[] = {pass->store,  pass->record,     pass->cleaned,      pass->others,
                         pass->clicks, pass->table,      pass->ended,        pass->slots,
                         pass->codes,  pass->timelines,  pass->action_codes, pass->changed,
-                        pass->offsets, pass->pseudonyms, pass->move_to_end};
+                        pass->offsets};
     for (size_t n = 0; n < sizeof held / sizeof *held; n++) Py_XDECREF(held[n]);
     release_timers(&pass->timers);
     if (pass->rows.obj != NULL) PyBuffer_Release(&pass->rows);

@@ -2,10 +2,8 @@
 
 #include "admission.h"
 
-int find_row(Pass *pass, Event *event) {
-    event->row_object = PyDict_GetItemWithError(pass->slots, event->pseudonym);
-    if (event->row_object == NULL) return PyErr_Occurred() ? FAILED : LEFT;
-    event->row_number = PyLong_AsSsize_t(event->row_object);
+static int take_row(Pass *pass, Event *event, Py_ssize_t row) {
+    event->row_number = row;
     Py_ssize_t end = pass->rows.len / pass->layout->row_bytes;
     Py_ssize_t numbered = pass->step_numbers.len / (Py_ssize_t)sizeof(int64_t);
     if (event->row_number < 0 || event->row_number >= end ||
@@ -18,6 +16,12 @@ int find_row(Pass *pass, Event *event) {
     int64_t newest = numbers[event->row_number] - pass->first_step;
     event->newest = newest < pass->step_count ? (Py_ssize_t)(newest < 0 ? -1 : newest) : -1;
     return DONE;
+}
+
+int find_row(Pass *pass, Event *event) {
+    const char *name = PyBytes_AS_STRING(event->pseudonym);
+    int32_t row = find_user(pass->index, (const uint8_t *)name);
+    return row == NOBODY ? LEFT : take_row(pass, event, row);
 }
 
 static PyObject *new_tuple(PyTypeObject *type, Py_ssize_t count, PyObject **parts) {
@@ -46,10 +50,11 @@ static PyObject *expectation(const Pass *pass, const char *row) {
 int end_session(Pass *pass, const Event *event, int64_t at_ms) {
     const Py_ssize_t *at = pass->layout->at;
     char *row = event->row;
+    PyObject *number = PyLong_FromSsize_t(event->row_number);
     PyObject *parts[] = {
         PyLong_FromSsize_t(event->number),
         Py_NewRef(event->pseudonym),
-        Py_NewRef(event->row_object),
+        Py_XNewRef(number),
         PyLong_FromLongLong(at_ms),
         PyLong_FromLongLong(i64_at(row + at[LAST_OFFSET])),
         PyLong_FromUnsignedLong(u32_at(row + at[SESSION_EVENTS])),
@@ -60,20 +65,25 @@ int end_session(Pass *pass, const Event *event, int64_t at_ms) {
     };
     PyObject *end = new_tuple(pass->session_end, 10, parts);
     PyObject *told = end == NULL ? NULL : Py_BuildValue("(nN)", pass->step_count, end);
-    if (append(pass->others, told) < 0) return FAILED;
+    int done = append(pass->others, told);
     row[at[SESSION_OPEN]] = 0;
-    if (PyDict_SetItem(pass->changed, event->pseudonym, Py_None) < 0) return FAILED;
-    return PySet_Add(pass->ended, event->row_object);
+    if (done == 0) done = PyDict_SetItem(pass->changed, event->pseudonym, Py_None);
+    if (done == 0) done = PySet_Add(pass->ended, number);
+    Py_XDECREF(number);
+    return done;
 }
 
 static int end_session_of(Pass *pass, Py_ssize_t number, int64_t row, int64_t at_ms) {
-    PyObject *pseudonym = PyList_GetItem(pass->pseudonyms, (Py_ssize_t)row);
-    if (pseudonym == NULL) return FAILED;
-    Event end = {.number = number, .pseudonym = Py_NewRef(pseudonym)};
-    int done = find_row(pass, &end);
-    if (done == LEFT) PyErr_SetString(PyExc_KeyError, "a timer of a user who is gone");
+    if (is_vacant(pass->index, (Py_ssize_t)row)) {
+        PyErr_SetString(PyExc_KeyError, "a timer of a user who is gone");
+        return FAILED;
+    }
+    const char *name = (const char *)pass->index->users[row].name;
+    Event end = {.number = number, .pseudonym = PyBytes_FromStringAndSize(name, NAME_BYTES)};
+    if (end.pseudonym == NULL) return FAILED;
+    int done = take_row(pass, &end, (Py_ssize_t)row);
     if (done == DONE) done = end_session(pass, &end, at_ms);
-    Py_DECREF(pseudonym);
+    Py_DECREF(end.pseudonym);
     return done;
 }
 
