@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from stream_app.partitioning import partition_of
 from tests.bench import machine, own_kafka
 from tests.bench.committed import committed
+from tests.bench.cores import Pin, worker_apart
 from tests.bench.course import Click, Course
 from tests.bench.entrants import worker_command, worker_environ
 from tests.bench.figures import Figure, ratios
@@ -118,7 +119,7 @@ def seconds_to_recover(taken: Iterable[Taken], ended: float) -> float:
 
 
 @asynccontextmanager
-async def _serving(kafka: str, course: Course, way: str) -> AsyncIterator[Place]:
+async def _serving(kafka: str, course: Course, way: str, pin: Pin) -> AsyncIterator[Place]:
     """A worker that is ready; for the raw way none."""
     with tempfile.TemporaryDirectory(prefix="clickahead-bench-") as scratch:
         place = Place(kafka, f"bench-{uuid.uuid4().hex[:8]}", Path(scratch))
@@ -128,34 +129,35 @@ async def _serving(kafka: str, course: Course, way: str) -> AsyncIterator[Place]
             return
         environ = worker_environ(place, course, way)
         with running(worker_command(place, course), environ, place) as child:
+            pin(child.pid)
             await until_it_says("Ready:", child, place)
             yield place
 
 
 async def steady(
-    kafka: str, course: Course, way: str, rates: Mapping[str, float]
+    kafka: str, course: Course, way: str, pin: Pin, rates: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
     """Percentiles by the name of the rate, one after the other."""
     role, clicks, found = "events" if way == "raw" else "predictions", iter(course.clicks), {}
-    async with _serving(kafka, course, way) as place:
+    async with _serving(kafka, course, way, pin) as place:
         for name, rate in rates.items():
             legs = [Leg(rate, WARM_SECONDS + SECONDS)]
             found[name] = percentiles_ms(await timed(place, clicks, legs, role))
     return found
 
 
-async def warmed(kafka: str, course: Course, rate: float) -> None:
+async def warmed(kafka: str, course: Course, pin: Pin, rate: float) -> None:
     """A worker's transactions, uncounted."""
     seconds = min(own_kafka.WARM_SECONDS, len(course.clicks) / rate)
-    async with _serving(kafka, course, "exactly_once") as place:
+    async with _serving(kafka, course, "exactly_once", pin) as place:
         await timed(place, iter(course.clicks), [Leg(rate, seconds)], "predictions")
 
 
-async def burst(kafka: str, course: Course, way: str, peak: float) -> float:
+async def burst(kafka: str, course: Course, way: str, pin: Pin, peak: float) -> float:
     """Seconds to recover from ten times the rate before, which is about the peak."""
     usual = peak / BURST
     legs = [Leg(usual, WARM_SECONDS + 1), Leg(peak, BURST_SECONDS), Leg(usual, AFTER_SECONDS)]
-    async with _serving(kafka, course, way) as place:
+    async with _serving(kafka, course, way, pin) as place:
         taken = await timed(place, iter(course.clicks), legs, "predictions")
     return seconds_to_recover(taken, legs[0].seconds + legs[1].seconds)
 
@@ -163,7 +165,20 @@ async def burst(kafka: str, course: Course, way: str, peak: float) -> float:
 def latency_figures(
     kafka: str, course: Course, peak: float, rounds: int, tell: Callable[[str], None]
 ) -> Iterator[Figure]:
-    """``peak`` in clicks a second; as many as the course has clicks for are asked at most."""
+    """``peak`` in clicks a second; as many as the course has clicks for are asked at most. The
+    worker has a core of its own, see `tests.bench.cores`."""
+    with worker_apart() as pin:
+        yield from _figures(kafka, course, peak, rounds, tell, pin)
+
+
+def _figures(
+    kafka: str,
+    course: Course,
+    peak: float,
+    rounds: int,
+    tell: Callable[[str], None],
+    pin: Pin,
+) -> Iterator[Figure]:
     whole = SECONDS + WARM_SECONDS
     half = min(peak / 2, len(course.clicks) / whole - TRICKLE)
     high = min(peak, len(course.clicks) / (BURST_SECONDS + AFTER_SECONDS))
@@ -171,14 +186,14 @@ def latency_figures(
     rounds_of: dict[tuple[str, str, str], list[float]] = {}
     recovered: dict[str, list[float]] = {way: [] for way in WAYS[1:]}
     tell("latency, the broker warms up")
-    asyncio.run(warmed(kafka, course, half))
+    asyncio.run(warmed(kafka, course, pin, half))
     for number in range(rounds):
         for way in sorted(WAYS, reverse=bool(number % 2)):
             tell(f"latency, round {number + 1} of {rounds}: {way}")
             with machine.uncollected():
-                measured = asyncio.run(steady(kafka, course, way, rates))
+                measured = asyncio.run(steady(kafka, course, way, pin, rates))
                 if way != "raw":
-                    recovered[way].append(asyncio.run(burst(kafka, course, way, high)))
+                    recovered[way].append(asyncio.run(burst(kafka, course, way, pin, high)))
             for name, found in measured.items():
                 for quantile, ms in found.items():
                     rounds_of.setdefault((way, name, quantile), []).append(ms)

@@ -3,7 +3,8 @@ read_committed consumer holds what came of it.
 
     python -m tests.bench.shell_latency [BOOTSTRAP] [--rounds N] [--seconds S] [--core-us N]
 
-Without BOOTSTRAP it starts a Kafka of its own, which shares the cores with all others.
+Without BOOTSTRAP it starts a Kafka of its own. The worker has a core to itself, see
+`tests.bench.cores`; a Kafka of its own shares the others with who sends and reads.
 
 The worker is a process of its own whose core copies and takes ``--core-us`` microseconds of CPU per
 event. First its peak in exactly_once is measured, on records that wait for it, and the broker is
@@ -40,6 +41,7 @@ from stream_app.kafka.application import Application
 from stream_app.worker import run
 from tests.bench import machine, own_kafka
 from tests.bench.committed import committed
+from tests.bench.cores import Pin, worker_apart
 from tests.bench.shell_cost import PARTITIONS, fill, taking
 from tests.kafka.counting import Printed, config
 from tests.kafka.ledger import ROOT, make_topics
@@ -55,13 +57,14 @@ Latencies = dict[str, float]
 
 
 @contextmanager
-def worker(kafka: str, app_id: str, delivery: str, core_us: float) -> Iterator[None]:
+def worker(kafka: str, app_id: str, delivery: str, core_us: float, pin: Pin) -> Iterator[None]:
     """A worker process, from ready to stopped."""
     mine = [sys.executable, "-m", "tests.bench.shell_latency"]
     process = Popen(  # noqa: S603
         [*mine, kafka, "--serve", app_id, "--delivery", delivery, "--core-us", str(core_us)],
         cwd=ROOT, stdout=PIPE, text=True,
     )  # fmt: skip
+    pin(process.pid)
     assert process.stdout is not None
     try:
         while not process.stdout.readline().startswith("ready "):
@@ -84,14 +87,14 @@ def serve(kafka: str, app_id: str, delivery: str, core_us: float) -> int:
     return run(prepared)
 
 
-async def peak(kafka: str, core_us: float) -> float:
+async def peak(kafka: str, core_us: float, pin: Pin) -> float:
     """Events per second of a worker whose input waits for it."""
     app_id = f"peak-{uuid.uuid4().hex[:8]}"
     await make_topics(kafka, app_id, PARTITIONS)
     await fill(kafka, f"{app_id}.in", PEAK_EVENTS)
     async with committed(kafka, f"{app_id}.predictions", PARTITIONS) as reader:
         seen = 0
-        with worker(kafka, app_id, "exactly_once", core_us):
+        with worker(kafka, app_id, "exactly_once", core_us, pin):
             ready = time.perf_counter()
             while seen < PEAK_EVENTS:
                 seen += sum(map(len, (await reader.getmany(timeout_ms=100)).values()))
@@ -134,23 +137,23 @@ async def latencies(kafka: str, app_id: str, rate: float, seconds: float) -> Lat
 
 
 async def one(
-    kafka: str, delivery: str, rates: list[float], seconds: float, core_us: float
+    kafka: str, delivery: str, rates: list[float], seconds: float, core_us: float, pin: Pin
 ) -> list[Latencies]:
     """A worker's latencies at these rates, on new topics."""
     app_id = f"latency-{uuid.uuid4().hex[:8]}"
     await make_topics(kafka, app_id, PARTITIONS)
-    with worker(kafka, app_id, delivery, core_us):
+    with worker(kafka, app_id, delivery, core_us, pin):
         return [await latencies(kafka, app_id, rate, seconds + WARM_SECONDS) for rate in rates]
 
 
 async def compared(
-    kafka: str, rates: list[float], rounds: int, seconds: float, core_us: float
+    kafka: str, rates: list[float], rounds: int, seconds: float, core_us: float, pin: Pin
 ) -> dict[str, Any]:
     """Latencies by rate, the deliveries in turn."""
     found: dict[tuple[float, str], list[Latencies]] = {}
     for number in range(rounds):
         for delivery in sorted(("exactly_once", "at_least_once"), reverse=bool(number % 2)):
-            measured = await one(kafka, delivery, rates, seconds, core_us)
+            measured = await one(kafka, delivery, rates, seconds, core_us, pin)
             for rate, latency in zip(rates, measured, strict=True):
                 found.setdefault((rate, delivery), []).append(latency)
                 sys.stderr.write(f"{rate:.0f}/s {delivery} {latency}\n")
@@ -167,19 +170,21 @@ def difference(found: dict[tuple[float, str], list[Latencies]], rate: float) -> 
     return {**medians, "p99_above_ms": round(median(above), 1)}
 
 
-async def measured(kafka: str, given: argparse.Namespace) -> dict[str, Any]:
-    peak_rate = await peak(kafka, given.core_us)
+async def measured(kafka: str, given: argparse.Namespace, pin: Pin) -> dict[str, Any]:
+    core_us = given.core_us
+    peak_rate = await peak(kafka, core_us, pin)
     sys.stderr.write(f"peak {peak_rate:.0f}/s\n")
     rates = [float(SLOW_PER_SECOND), given.rate or peak_rate / 2]
     with machine.uncollected():
-        await one(kafka, "exactly_once", rates[1:], own_kafka.WARM_SECONDS, given.core_us)
-        found = await compared(kafka, rates, given.rounds, given.seconds, given.core_us)
+        await one(kafka, "exactly_once", rates[1:], own_kafka.WARM_SECONDS, core_us, pin)
+        found = await compared(kafka, rates, given.rounds, given.seconds, core_us, pin)
     return {"cores": os.cpu_count(), "peak_per_second": round(peak_rate), **found}
 
 
 def main(given: argparse.Namespace) -> dict[str, Any]:
-    with nullcontext(given.kafka) if given.kafka else own_kafka.kafka_of_its_own() as kafka:
-        return asyncio.run(measured(kafka, given))
+    found = nullcontext(given.kafka) if given.kafka else own_kafka.kafka_of_its_own()
+    with found as kafka, worker_apart() as pin:
+        return asyncio.run(measured(kafka, given, pin))
 
 
 def arguments() -> argparse.Namespace:
