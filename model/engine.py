@@ -1,7 +1,7 @@
 """A served model: ONNX Runtime on one thread, one call a step, no torch in the process."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,11 +83,11 @@ class OnnxEngine:
         return self._calibration
 
     @property
-    def scan_recall(self) -> Callable[[], float] | None:
-        """Gives the share of the exact best items that were found where that was looked at, NaN
-        before the first look; None where all items are scanned, or not too many."""
+    def scan_recall(self) -> float | None:
+        """Share of the exact best items that were found where that was looked at; None where it was
+        not yet, and never is: all items are scanned, or not too many."""
         probe = self._session.probe
-        return None if probe is None else probe.recall
+        return None if probe is None else probe.recall()
 
     def initial(self, rows: int) -> Memory:
         hidden: Hidden = np.empty((rows, self._spec.hidden_width), self._memory_dtype)

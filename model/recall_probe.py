@@ -35,9 +35,9 @@ class RecallProbe:
         self._wanted += wanted
         self._found += len(np.intersect1d(best, top_items[0]))
 
-    def recall(self) -> float:
-        """Share of the exact best that was found; NaN before the first look."""
-        return self._found / self._wanted if self._wanted else float("nan")
+    def recall(self) -> float | None:
+        """Share of the exact best that was found; None before the first look."""
+        return self._found / self._wanted if self._wanted else None
 
 
 def probe_of(index: ScanIndex) -> RecallProbe | None:

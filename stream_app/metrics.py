@@ -5,7 +5,7 @@ an error, for each new value of a label is one more series for ever. Counters ta
 batch, histograms one array per batch; what is a state and not an event is read at the scrape.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -20,6 +20,8 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from stream_app.core.batch import OutputBatch
 from stream_app.core.events import ALERT_KINDS, OUTCOMES, REASONS
@@ -62,10 +64,25 @@ class About:
     """Seconds since the epoch; None where the model does not say."""
     flag_budget: float
     """Share of normal events that each detector may flag: the setting ``alerts.rate``."""
-    scan_recall: Callable[[], float] | None = None
-    """Of the best items, what the served scan finds; None where it is not looked at."""
+    scan_recall: Callable[[], float | None] = lambda: None
+    """Of the best items, what the open models' scans find; None where it was not looked at."""
     stall_seconds: float = 180.0
     """A partition or a recovery that stands still for so long is not alive."""
+
+
+class ScanRecall(Collector):
+    """A gauge that is there once there is something to tell."""
+
+    def __init__(self, recall: Callable[[], float | None]) -> None:
+        self._recall = recall
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        if (found := self._recall()) is not None:
+            yield GaugeMetricFamily(
+                "clickahead_scan_recall_ratio",
+                "Of the exact best items, the share that was predicted where that was looked at.",
+                found,
+            )
 
 
 class Metrics:
@@ -254,12 +271,7 @@ class Metrics:
         )
         if about.trained_at is not None:
             trained.labels(about.model).set(about.trained_at)
-        if about.scan_recall is not None:
-            Gauge(
-                "clickahead_scan_recall_ratio",
-                "Of the exact best items, the share that was predicted where that was looked at.",
-                registry=registry,
-            ).set_function(about.scan_recall)
+        registry.register(ScanRecall(about.scan_recall))
         Gauge(
             "clickahead_flag_budget_ratio",
             "Share of normal events that each detector may flag.",

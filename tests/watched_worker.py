@@ -33,7 +33,7 @@ class Worker:
                 model_version="0123456789abcdef",
                 trained_at=trained_at,
                 flag_budget=0.001,
-                scan_recall=None if recall is None else lambda: recall,
+                scan_recall=lambda: recall,
             ),
         )
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from model.checkpoint import MANIFEST_FILE, Manifest
 from model.engine import EngineError, OnnxEngine, open_engine
+from model.spec import Engine
 from stream_app.app import NEEDED, create_app
 from stream_app.cli import version
 from stream_app.core.events import TOPICS
@@ -80,14 +81,14 @@ async def prepared(settings: Settings) -> AsyncIterator[Application]:
         model_version=engine.version,
         trained_at=trained,
         flag_budget=settings.alerts.rate,
-        scan_recall=engine.scan_recall,
+        scan_recall=lambda: scan_recall(steering.engines.values()),
     )
     watched = Watched(CollectorRegistry(), time.time, about)
-    server = MetricsServer(watched, settings.worker.metrics_host, settings.worker.metrics_port)
-    await server.start()
     steering = steering_of(
         settings, engine, models_in(settings.worker.models), open_engine, watched.steering
     )
+    server = MetricsServer(watched, settings.worker.metrics_host, settings.worker.metrics_port)
+    await server.start()
     watched.keeper = keeper_of(settings, steering, watched.steering.rolled_back)
     apps: list[Application] = []
     try:
@@ -108,6 +109,12 @@ def opened_model(directory: Path) -> tuple[OnnxEngine, float | None]:
     manifest = msgspec.json.decode((directory / MANIFEST_FILE).read_bytes(), type=Manifest)
     created = manifest.created_at
     return engine, datetime.fromisoformat(created).timestamp() if created else None
+
+
+def scan_recall(engines: Iterable[Engine]) -> float | None:
+    """The least among the models that are open."""
+    told = [engine.scan_recall for engine in engines if isinstance(engine, OnnxEngine)]
+    return min((recall for recall in told if recall is not None), default=None)
 
 
 class Watched(Metrics):

@@ -9,13 +9,18 @@ import sys
 from pathlib import Path
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 
+from model.engine import open_engine
+from model.recall_probe import RecallProbe
+from stream_app.commands.worker import scan_recall
 from stream_app.core.events import TOPICS
 from stream_app.kafka.cluster import free_ports
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import load
+from tests.model.test_native_scan import found_by, index_of, shop
 
 pytestmark = pytest.mark.kafka
 
@@ -81,3 +86,20 @@ def test_it_is_ready_when_its_port_says_so_and_its_log_tells_its_life(
     assert any("core.pseudonym_key" in message for message in messages)
     assert "The group gave this worker the partitions [0, 1, 2, 3]." in messages
     assert messages[-1].startswith("Stopping")
+
+
+def test_the_least_recall_of_the_open_models_is_told(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, index = shop(700)[1], index_of(700, 16, 64, 0, 2)
+    engines = [open_engine(tiny_model) for _ in range(3)]
+    probes = [RecallProbe(index, rows_between=1) for _ in engines[:2]]
+    for engine, probe in zip(engines, probes, strict=False):
+        monkeypatch.setattr(engine._session, "probe", probe)
+    assert scan_recall(engines) is None
+    best = found_by(index, queries[:1], 20)[0].astype(np.int32)
+    probes[1].see(queries[:1], best)
+    whole = scan_recall(engines)
+    assert whole is not None
+    probes[0].see(queries[:1], np.full_like(best, -1))
+    assert 0 == scan_recall(engines) < whole
