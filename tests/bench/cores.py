@@ -14,13 +14,17 @@ Pin = Callable[[int], None]
 """Gives the core to a process, by its id; call it before the process starts threads."""
 
 
+def anywhere(pid: int) -> None:
+    """A `Pin` that leaves a process where it is."""
+
+
 @contextmanager
 def worker_apart() -> Iterator[Pin]:
     """This process, and all it has started or starts, keep off one core meanwhile. With a single
     core everybody shares it."""
     before = os.sched_getaffinity(0)
     if len(before) < 2:
-        yield lambda pid: None
+        yield anywhere
         return
     core = {max(before)}
     _move(family(os.getpid()), before - core)

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaProducer
 from stream_app.partitioning import partition_of
 from tests.bench import machine, own_kafka
 from tests.bench.committed import committed
-from tests.bench.cores import Pin, worker_apart
+from tests.bench.cores import Pin
 from tests.bench.course import Click, Course
 from tests.bench.entrants import worker_command, worker_environ
 from tests.bench.figures import Figure, ratios
@@ -63,6 +63,8 @@ async def timed(
         started = time.perf_counter()
         sending = asyncio.create_task(_send(place, clicks, legs, due, started))
         while not sending.done() or len(found) < len(due):
+            if sending.done():
+                sending.result()
             chunks = await reader.getmany(timeout_ms=100)
             now = time.perf_counter() - started
             for rows in chunks.values():
@@ -84,7 +86,8 @@ async def _send(
     sending: set[asyncio.Future[Any]] = set()
     begun = 0.0
     for leg in legs:
-        sent, ticks = 0, round(leg.seconds / TICK_SECONDS)
+        # No tick more than there are seconds: the clicks may be counted to the last one.
+        sent, ticks = 0, int(leg.seconds / TICK_SECONDS + 1e-6)
         for tick in range(1, ticks + 1):
             at = begun + tick * TICK_SECONDS
             await asyncio.sleep(max(0.0, started + at - time.perf_counter()))
@@ -163,22 +166,14 @@ async def burst(kafka: str, course: Course, way: str, pin: Pin, peak: float) -> 
 
 
 def latency_figures(
-    kafka: str, course: Course, peak: float, rounds: int, tell: Callable[[str], None]
-) -> Iterator[Figure]:
-    """``peak`` in clicks a second; as many as the course has clicks for are asked at most. The
-    worker has a core of its own, see `tests.bench.cores`."""
-    with worker_apart() as pin:
-        yield from _figures(kafka, course, peak, rounds, tell, pin)
-
-
-def _figures(
     kafka: str,
     course: Course,
     peak: float,
     rounds: int,
-    tell: Callable[[str], None],
     pin: Pin,
+    tell: Callable[[str], None],
 ) -> Iterator[Figure]:
+    """``peak`` in clicks a second; as many as the course has clicks for are asked at most."""
     whole = SECONDS + WARM_SECONDS
     half = min(peak / 2, len(course.clicks) / whole - TRICKLE)
     high = min(peak, len(course.clicks) / (BURST_SECONDS + AFTER_SECONDS))

@@ -23,6 +23,7 @@ from stream_app.core.events import TOPICS
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.shell_config import TABLE
 from stream_app.kafka.topic_admin import ensure_topics
+from tests.bench.cores import Pin, anywhere
 from tests.bench.course import Click, Course
 
 ROOT = Path(__file__).parents[2]
@@ -78,15 +79,15 @@ class Lap(NamedTuple):
     anomalies: dict[int, list[bytes]]  # by partition, in their order
 
 
-def run_lap(entrant: Entrant, course: Course, kafka: str) -> Lap:
+def run_lap(entrant: Entrant, course: Course, kafka: str, pin: Pin = anywhere) -> Lap:
     """Raises RuntimeError, with the end of the program's log, if it stalls or ends."""
     with tempfile.TemporaryDirectory(prefix="clickahead-bench-") as scratch:
         (Path(scratch) / "store").mkdir()
         place = Place(kafka, f"bench-{uuid.uuid4().hex[:8]}", Path(scratch))
-        return asyncio.run(_lap(entrant, course, place))
+        return asyncio.run(_lap(entrant, course, place, pin))
 
 
-async def _lap(entrant: Entrant, course: Course, place: Place) -> Lap:
+async def _lap(entrant: Entrant, course: Course, place: Place, pin: Pin) -> Lap:
     await make_topics(place)
     if len(course.clicks) < entrant.warm_up + entrant.events:
         raise RuntimeError(f"{entrant.name} wants more clicks than the course has")
@@ -102,6 +103,7 @@ async def _lap(entrant: Entrant, course: Course, place: Place) -> Lap:
         with running(
             entrant.command(place, course), entrant.environ(place, course), place
         ) as child:
+            pin(child.pid)
             started = time.monotonic()
             if entrant.ready_says:
                 await until_it_says(entrant.ready_says, child, place)
