@@ -10,7 +10,7 @@ from stream_app.core.events import ALERT_KINDS, OUTCOMES, REASONS
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
 from stream_app.kafka.observer import Done, Observer, Progress
-from stream_app.metrics import PARTS, STAGES
+from stream_app.metrics import FEW, PARTS, STAGES
 from tests.core.streams import CONFIG, event_batch, records
 from tests.watched_worker import Worker
 
@@ -104,7 +104,9 @@ def test_latency_is_from_append_to_commit_and_leaves_out_unknown_times(worker: W
 
 @given(
     waits_ms=st.lists(
-        st.tuples(st.booleans(), st.floats(0, 1e5), st.floats(0, 1e5)), min_size=1, max_size=20
+        st.tuples(st.booleans(), st.floats(0, 1e5), st.floats(0, 1e5)),
+        min_size=1,
+        max_size=2 * FEW,
     ),
     seconds=st.fixed_dictionaries({stage: st.floats(0, 10) for stage in STAGES}),
 )

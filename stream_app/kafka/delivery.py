@@ -1,7 +1,7 @@
 """How the results of a micro-batch reach Kafka: all of them, once or at least once."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -110,11 +110,6 @@ class Transactional:
         return changelog_end
 
     async def send(self, packed: list[Packed]) -> int:
-        """Topics side by side, the batches of one topic in order."""
-        ends = await asyncio.gather(*(self._send(topic) for topic in packed))
-        return ends[-1]
-
-    async def _send(self, packed: Packed) -> int:
         return await _send(self.producer, packed, self.partition)
 
     async def close(self) -> None:
@@ -182,23 +177,34 @@ class Acknowledged:
 
     async def commit(self, packed: list[Packed]) -> int:
         partition, (*outputs, changes) = self.transactional.partition, packed
-        await asyncio.gather(*(_send(self.producer, topic, partition) for topic in outputs))
+        await _send(self.producer, outputs, partition)
         if len(changes.batches) > 1:
             return await self.transactional.commit([changes])
-        return await _send(self.changes, changes, partition)
+        return await _send(self.changes, [changes], partition)
 
     async def close(self) -> None:
         await asyncio.gather(let_go(self.changes), self.transactional.close())
 
 
-async def _send(producer: AIOKafkaProducer, packed: Packed, partition: int) -> int:
-    """Send in order; returns the offset behind the last record, 0 where there was none."""
-    sent = [
-        await producer.send_batch(batch, packed.topic, partition=partition)
-        for batch in packed.batches
-    ]
+async def _send(producer: AIOKafkaProducer, packed: Sequence[Packed], partition: int) -> int:
+    """Send topics side by side, the batches of one topic in order; returns the offset behind the
+    last topic's last record, 0 where it has none."""
+    sent: list[Awaitable[Any]] = []
+    last = -1
+    try:
+        # In turns, as a second batch of a topic waits until the first one is on its way.
+        for number in range(max((len(topic.batches) for topic in packed), default=0)):
+            for topic in packed:
+                if number < len(topic.batches):
+                    batch = topic.batches[number]
+                    sent.append(await producer.send_batch(batch, topic.topic, partition=partition))
+                    last = len(sent) - 1 if topic is packed[-1] else last
+    except BaseException:
+        # What becomes of these is not asked any more; unread, it would be reported at some time.
+        asyncio.gather(*sent, return_exceptions=True).cancel()
+        raise
     acknowledged = await asyncio.gather(*sent)
-    return acknowledged[-1].offset + packed.batches[-1].record_count() if sent else 0
+    return acknowledged[last].offset + packed[-1].batches[-1].record_count() if last >= 0 else 0
 
 
 def _pack_outputs(

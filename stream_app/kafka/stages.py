@@ -1,8 +1,9 @@
 """How long each stage of one micro-batch took."""
 
-import json
 from collections.abc import Iterable, Mapping
 from time import perf_counter, time
+
+import msgspec
 
 
 class Stages:
@@ -40,4 +41,4 @@ class Stages:
         """The stages so far: when the oldest event of the batch was received, then microseconds."""
         stages = {f"{stage}_us": round(seconds * 1e6) for stage, seconds in self.seconds.items()}
         measured: Mapping[str, int] = {"received_ms": self._received_ms, **stages}
-        return json.dumps(measured, separators=(",", ":")).encode()
+        return msgspec.json.encode(measured)
