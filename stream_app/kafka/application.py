@@ -13,6 +13,7 @@ from yarl import URL
 from stream_app.kafka.consumer import ChunkConsumer, ChunkTransport
 from stream_app.kafka.contract import Core
 from stream_app.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from stream_app.kafka.delivery_thread import DeliveryThread
 from stream_app.kafka.group_offsets import GroupOffsets
 from stream_app.kafka.lanes import Lanes
 from stream_app.kafka.observer import Observer
@@ -77,9 +78,8 @@ class Application(faust.App):
         self.producer_transport = ChunkTransport(self.conf.broker_producer, self)
 
     def _delivery(self) -> Delivery:
-        if self.shell.delivery == "exactly_once":
-            return ExactlyOnce(self.shell)
-        return AtLeastOnce(self.shell)
+        kind = ExactlyOnce if self.shell.delivery == "exactly_once" else AtLeastOnce
+        return DeliveryThread(kind(self.shell))
 
     def fail(self, reason: BaseException) -> None:
         """End the worker. Nothing is acknowledged past what failed."""
