@@ -48,6 +48,7 @@ class OnnxEngine:
         spec = checkpoint.spec
         self._spec = spec
         self._fingerprint = checkpoint.fingerprint
+        self._version = f"{spec.name}-{self._fingerprint.hex()}"
         self._vocabulary = checkpoint.vocabulary()
         self._calibration = dict(calibration)
         self._session = session
@@ -68,7 +69,7 @@ class OnnxEngine:
 
     @property
     def version(self) -> str:
-        return f"{self._spec.name}-{self._fingerprint.hex()}"
+        return self._version
 
     @property
     def fingerprint(self) -> bytes:

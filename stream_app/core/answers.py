@@ -79,7 +79,7 @@ class Counted:
         item, spec = steps.columns["item"], self._spec
         is_known = item < spec.item_count
         unknown, seen = set[int](), set[int]()
-        if not is_known.all():
+        if np.count_nonzero(is_known) < len(is_known):
             unknown.update(np.flatnonzero(~is_known & (item != spec.no_item)).tolist())
         if self._route.degraded:
             seen.update(np.flatnonzero(is_known & (offsets % SEEN_EVERY == 0)).tolist())
@@ -157,9 +157,10 @@ def _count(
 ) -> tuple[Numbers, dict[int, int]]:
     """In order, learn from steps and tell what was learned where that is asked for: its places by
     step [N], and by late step for the correction."""
-    lists, told = np.full(len(offsets), -1, np.int64), dict[int, int]()
+    lists, told = np.empty(len(offsets), np.int64), dict[int, int]()
+    lists.fill(-1)
     unknown, seen = counted.learns(steps, offsets)
-    told_of = np.flatnonzero(fallbacks).tolist() if fallbacks.any() else []
+    told_of = np.flatnonzero(fallbacks).tolist() if np.count_nonzero(fallbacks) else []
     for k in sorted(unknown | seen | set(told_of)):
         item_id, offset, step = steps.click[k].item_id, int(offsets[k]), steps[k]
         if item_id is not None and (k in unknown or k in seen):

@@ -41,8 +41,10 @@ class Verdicts(msgspec.Struct, frozen=True):
 def unjudged(scores: npt.NDArray[np.floating[Any]]) -> Verdicts:
     """Verdicts of as many scores, before any is judged."""
     n = len(scores)
-    states = np.full(n, UNCALIBRATED, np.uint8)
-    return Verdicts(states, scores.astype(np.float64), np.full(n, np.nan))
+    states, p_values = np.empty(n, np.uint8), np.empty(n)
+    states.fill(UNCALIBRATED)
+    p_values.fill(np.nan)
+    return Verdicts(states, scores.astype(np.float64), p_values)
 
 
 def pass_calm(

@@ -1,5 +1,6 @@
 """Pass 3, in offset order: verdicts, the fallback's learning, and the records that go out."""
 
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -93,7 +94,7 @@ class Decider:
         out.outcomes["predicted"] += len(steps)
         out.late += len(steps.late)
         out.corrections += len(records) - len(steps)
-        if told.fallbacks.any():
+        if np.count_nonzero(told.fallbacks):
             out.fallbacks += int(np.count_nonzero(told.fallbacks[told.revisions == 0]))
 
     def _watch(self) -> None:
@@ -159,9 +160,14 @@ def _outlook(results: Results, spec: ModelSpec) -> Outlook:
 
 def _expected_gap_ms(results: Results, spec: ModelSpec) -> npt.NDArray[np.float64]:
     """Expected time to the next event [N]: interval probabilities times the intervals' middles."""
-    edges = [0, *spec.gap_edges_ms]
+    shares = np.exp(results.gap_logp, dtype=np.float64)  # [N, G-1]
+    return np.asarray((shares * _middles_ms(spec.gap_edges_ms)).sum(axis=1))
+
+
+@lru_cache(maxsize=64)
+def _middles_ms(gap_edges_ms: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    edges = [0, *gap_edges_ms]
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     # The last interval is open: half its lower edge beyond it.
     middles.append(edges[-1] * 1.5)
-    shares = np.exp(results.gap_logp.astype(np.float64))  # [N, G-1]
-    return np.asarray((shares * np.array(middles)).sum(axis=1))
+    return np.array(middles)

@@ -78,7 +78,8 @@ class Judge:
         self._unjudged = steps.columns["fallback"]
         stops = store.columns["alert_offset"][self._rows] >= 0
         self._closes: Closes | None = None
-        self._marks = np.where(self._unjudged, np.uint8(UNJUDGED), stops)
+        self._marks = stops.view(np.uint8)
+        np.putmask(self._marks, self._unjudged, UNJUDGED)
         if steps.late:
             self._marks[list(steps.late)] |= STOPS
 

@@ -56,8 +56,10 @@ def empty(steps: int, late: list[int], spec: ModelSpec) -> Results:
     def floats(*width: int) -> Floats:
         return np.zeros((n, *width), np.float32)
 
-    def codes(width: int, value: int = 0) -> Ints:
-        return np.full((n, width), value, np.int32)
+    def codes(value: int) -> Ints:
+        made = np.empty((n, EXPECTED), np.int32)
+        made.fill(value)
+        return made
 
     return Results(
         left={step: steps + number for number, step in enumerate(late)},
@@ -66,14 +68,14 @@ def empty(steps: int, late: list[int], spec: ModelSpec) -> Results:
         item_surprise=floats(),
         action_surprise=floats(),
         close_surprise=floats(),
-        top_items=codes(spec.top_k),
+        top_items=np.zeros((n, spec.top_k), np.int32),
         top_logp=floats(spec.top_k),
         action_logp=floats(len(spec.actions)),
         cart=floats(),
         purchase=floats(),
         gap_logp=floats(spec.gap_count - 1),
-        expected_item=codes(EXPECTED, -1),
+        expected_item=codes(-1),
         expected_item_logp=floats(EXPECTED),
-        expected_action=codes(EXPECTED, NO_ACTION),
+        expected_action=codes(NO_ACTION),
         expected_action_logp=floats(EXPECTED),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +59,9 @@ def advance(steps: Steps, store: PartitionStore, engine: Engine) -> Results:
 
 def _rounds(numbers: npt.NDArray[np.int64]) -> list[Places]:
     """The steps of each round."""
-    last = int(numbers.max())
-    if last == 0:
+    if not np.count_nonzero(numbers):
         return [np.arange(len(numbers))]
+    last = int(numbers.max())
     order = np.argsort(numbers, kind="stable")
     ends = np.cumsum(np.bincount(numbers, minlength=last + 1)).tolist()
     return [order[start:end] for start, end in pairwise([0, *ends])]
@@ -138,10 +139,7 @@ def _compiled_round(
         np.empty(count, np.float32),
         np.empty((count, spec.hidden_width), spec.memory_dtype),
     )
-    fresh = None
-    if spec.reset_at_session:
-        begun = engine.initial(1)
-        fresh = begun.hidden.tobytes(), float(begun.log_z[0])
+    fresh = _begun(engine) if spec.reset_at_session else None
     place = (store.row_bytes, store.codec.layout, columns["table"], steps)
     compiled.passes.enter(
         *place,
@@ -162,6 +160,18 @@ def _compiled_round(
         spec.window_ms,
         spec.ring_length // 2,
     )
+
+
+_begun_by = WeakKeyDictionary[Engine, tuple[bytes, float]]()
+
+
+def _begun(engine: Engine) -> tuple[bytes, float]:
+    """The memory that a session begins with, and its log-normaliser."""
+    found = _begun_by.get(engine)
+    if found is None:
+        begun = engine.initial(1)
+        found = _begun_by[engine] = begun.hidden.tobytes(), float(begun.log_z[0])
+    return found
 
 
 def _columns(steps: Steps) -> dict[str, Any]:
