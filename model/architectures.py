@@ -6,7 +6,7 @@ from model.checkpoint import Checkpoint
 from model.encoder_decoder import EncoderDecoderNet
 from model.net_shape import NetShape
 from model.nets import GruNet, SequenceNet
-from model.recurrent import LstmNet, MinGruNet
+from model.recurrent import LstmNet
 from model.spec import ModelSpec
 from model.transformer import TransformerNet
 
@@ -35,8 +35,6 @@ def _without_tasks(
             return GruNet(spec, generator)
         case "lstm":
             return LstmNet(spec, generator)
-        case "mingru":
-            return MinGruNet(spec, generator)
         case "transformer":
             return TransformerNet(spec, generator, shape)
         case "encoder_decoder":

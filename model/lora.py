@@ -24,7 +24,7 @@ def adapted(net: SequenceNet, rank: int, seed: int) -> None:
     matrices = ["gru.weight_ih_l0", "gru.weight_hh_l0"] if isinstance(net, GruNet) else []
     if not matrices and not any("head" not in name for name in linear):
         raise LoraError(
-            f"adapters are for the nets gru, mingru and transformer, not for {type(net).__name__}; "
+            f"adapters are for the nets gru and transformer, not for {type(net).__name__}; "
             "use --set lora_rank=0 with freeze=embedding"
         )
     config = LoraConfig(

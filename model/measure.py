@@ -65,10 +65,11 @@ def latency_us(engine: Engine, clock: Callable[[], float] = time.perf_counter) -
 def raced_us(
     engines: Sequence[Engine],
     steps: Sequence[Tokens],
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.process_time,
 ) -> list[dict[str, float]]:
-    """Microseconds an event of each engine by batch size, on the newest of one or two successive
-    ``steps`` of held-out users (as ``export`` takes them; repeated where they are too few).
+    """Microseconds of processor time an event of each engine by batch size, on the newest of one or
+    two successive ``steps`` of held-out users (as ``export`` takes them; repeated where they are
+    too few).
 
     The engines run in turn, the best round counts: other work on the machine meets all alike.
     """

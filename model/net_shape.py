@@ -7,7 +7,7 @@ import msgspec
 
 from model.spec import ModelSpec, SpecError
 
-NetName = Literal["gru", "lstm", "mingru", "transformer", "encoder_decoder"]
+NetName = Literal["gru", "lstm", "transformer", "encoder_decoder"]
 # Those that a graph is built for; the others teach, and are measured.
 SERVED_NETS: tuple[NetName, ...] = ("gru",)
 Shapes = dict[str, tuple[int, ...]]
@@ -86,15 +86,6 @@ def _lstm(width: int, net: NetShape) -> Shapes:
     }
 
 
-def _mingru(width: int, net: NetShape) -> Shapes:
-    return {
-        "to_state.weight": (2 * width, width),
-        "to_state.bias": (2 * width,),
-        "opening.weight": (width, width),
-        "from_state.weight": (width, width),
-    }
-
-
 def _transformer(width: int, net: NetShape) -> Shapes:
     shapes: Shapes = {}
     for layer in range(net.layers):
@@ -134,7 +125,6 @@ def _decoder(width: int, actions: int) -> Shapes:
 _INSIDE = {
     "gru": _gru,
     "lstm": _lstm,
-    "mingru": _mingru,
     "transformer": _transformer,
     "encoder_decoder": _gru,
 }

@@ -20,7 +20,7 @@ from tests.model.logs import learnable_log
 from tests.model.logs import spec_of as small_spec
 from tests.model.test_nets import random_tokens, spec_of
 
-NAMES: tuple[NetName, ...] = ("gru", "lstm", "mingru", "transformer", "encoder_decoder")
+NAMES: tuple[NetName, ...] = ("gru", "lstm", "transformer", "encoder_decoder")
 
 
 def net_of(name: NetName, spec: ModelSpec, seed: int = 1) -> SequenceNet:

@@ -68,10 +68,10 @@ def test_heads_are_detached_where_there_is_one_action() -> None:
         {},
         {"averaging": 0.9, "net": "lstm"},
         {"net": "transformer", "block_dropout": 0.3, "item_loss": "sampled", "full_share": 0.7},
-        {"net": "mingru", "item_loss": "gbce", "mask_share": 0.2, "recency_halving": 0.5},
+        {"net": "lstm", "item_loss": "gbce", "mask_share": 0.2, "recency_halving": 0.5},
         {"net": "transformer", "pretrain_epochs": 1, "checkpointing": True, "block_dropout": 0.1},
     ],
-    ids=["plain", "average", "transformer", "mingru", "masked"],
+    ids=["plain", "average", "transformer", "gbce", "masked"],
 )
 def test_state_carries_everything(changes: dict[str, Any]) -> None:
     log, config = learnable_log(SPEC), msgspec.structs.replace(CONFIG, **changes)

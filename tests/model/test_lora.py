@@ -12,7 +12,7 @@ from tests.model.logs import spec_of
 SPEC = spec_of()
 
 
-@pytest.mark.parametrize("name", ["gru", "mingru", "transformer"])
+@pytest.mark.parametrize("name", ["gru", "transformer"])
 def test_adapters_alone_learn_and_merge_into_the_net(name: NetName) -> None:
     net = build_net(SPEC, NetShape(name=name, layers=1), torch.Generator().manual_seed(1))
     before = net.weights()

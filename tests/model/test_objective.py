@@ -207,7 +207,7 @@ EVERYTHING = {
     [
         {},
         {"net": "transformer", **EVERYTHING},
-        {"net": "mingru", "item_loss": "sampled", "negatives": 3, **EVERYTHING},
+        {"net": "gru", "item_loss": "sampled", "negatives": 3, **EVERYTHING},
         {"net": "lstm", "item_loss": "gbce", "negatives": 3},
     ],
     ids=["plain", "transformer", "sampled", "gbce"],
