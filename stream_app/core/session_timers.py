@@ -48,12 +48,12 @@ class SessionTimers:
         self.heap = self._new_heap()
         self.number_of[:] = 0
         self.make_room(int(rows.max(initial=-1)) + 1)
-        numbers = np.arange(len(rows)) + self.set_total + 1
-        self.set_total += len(rows)
         order = np.lexsort((offsets, due_ms))
-        columns = (due_ms[order], offsets[order], numbers, rows[order])
-        timers = np.stack(columns, axis=1).astype(np.int64)  # [N, 4]
-        self.number_of[timers[:, 3]] = numbers
+        timers = np.empty((len(rows), 4), np.int64)  # [N, 4]
+        timers[:, 0], timers[:, 1], timers[:, 3] = due_ms[order], offsets[order], rows[order]
+        timers[:, 2] = np.arange(self.set_total + 1, self.set_total + 1 + len(rows))
+        self.set_total += len(rows)
+        self.number_of[timers[:, 3]] = timers[:, 2]
         self._wait(timers)
 
     def cancel(self, row: int) -> None:

@@ -40,31 +40,35 @@ class Crowd(NamedTuple):
     """A partition's users, who have done so much each."""
 
     store: PartitionStore
-    names: list[str]
+    users: int
     rng: np.random.Generator
+
+    def name(self, number: int) -> str:
+        """Made when it is needed: what is measured is the store's memory."""
+        return f"user-{self.store.partition}-{number}"
 
 
 def crowd(engine: OnnxEngine, users: int, events: int, partition: int = 0) -> Crowd:
     """Users with state, as out of the changelog."""
     store = PartitionStore(partition, engine, core_config())
     pattern, ring = _row(engine, events), engine.spec.ring_length
-    names = [f"user-{partition}-{number}" for number in range(users)]
+    made = Crowd(store, users, np.random.default_rng(partition))
     for start in range(0, users, RESTORED_AT_ONCE):
-        part = names[start : start + RESTORED_AT_ONCE]
+        part = range(start, min(start + RESTORED_AT_ONCE, users))
         rows = np.repeat(pattern, len(part))
         rows["hidden"] = (
             store.rows["hidden"].dtype.type(0.01) * (np.arange(len(part)) % 97)[:, None]
         )
-        rows["last_offset"] = np.arange(start, start + len(part))
+        rows["last_offset"] = part
         values = store.codec.pack(rows)
-        keys = [b"u" + store.pseudonym(name) for name in part]
+        keys = [b"u" + store.pseudonym(made.name(number)) for number in part]
         store.restore(zip(keys, values, strict=True))
     store.recovered()
     store.record.next_offset = users
     store.record.watermark_ms = NOW_MS
     assert store.users == users
     assert int(pattern["used"][0]) == min(events, ring)
-    return Crowd(store, names, np.random.default_rng(partition))
+    return made
 
 
 def _row(engine: OnnxEngine, events: int) -> Any:
@@ -107,13 +111,13 @@ def batches_of(of: Crowd, engine: OnnxEngine, size: int, count: int) -> Iterator
             msgspec.json.encode(
                 {
                     "event_id": f"e{first + place}",
-                    "user_id": of.names[user],
+                    "user_id": of.name(user),
                     "item_id": items[int(of.rng.integers(len(items)))],
                     "event_type": "view",
                     "timestamp": of.store.watermark_ms + 1,
                 }
             )
-            for place, user in enumerate(of.rng.choice(len(of.names), size, replace=False).tolist())
+            for place, user in enumerate(of.rng.choice(of.users, size, replace=False).tolist())
         ]
         yield event_batch(values, first, of.store.partition)
 
