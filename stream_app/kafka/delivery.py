@@ -10,7 +10,6 @@ from stream_app.core.batch import PackedRecords
 from stream_app.kafka.packing import Packed, pack
 from stream_app.kafka.producers import (
     let_go,
-    plain_producer,
     take_over_log,
     take_over_with_markers,
 )
@@ -121,26 +120,14 @@ class AtLeastOnce:
 
     def __init__(self, config: ShellConfig) -> None:
         self.config = config
-        self._producer: AIOKafkaProducer | None = None
-        self._opening = asyncio.Lock()
 
     async def open(self, partition: int) -> Committer:
-        # Partitions are opened side by side, and share it.
-        async with self._opening:
-            if self._producer is None:
-                self._producer = await plain_producer(self.config)
         changelog = TopicPartition(self.config.changelog, partition)
-        transactional, changes = await take_over_log(self.config, partition, changelog)
-        return Acknowledged(
-            self._producer,
-            changes,
-            Transactional(self.config, partition, transactional),
-        )
+        transactional, plain = await take_over_log(self.config, partition, changelog)
+        return Acknowledged(plain, Transactional(self.config, partition, transactional))
 
     async def close(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await let_go(producer)
+        """Every committer closes its own producers."""
 
 
 class Acknowledged:
@@ -151,39 +138,35 @@ class Acknowledged:
     is too small (a late watermark may close thousands of sessions), a transaction is used.
 
     Either way they are written under the partition's transactional id: a worker that slept through
-    the loss of its partition, and wakes with a micro-batch in hand, is refused by the changelog.
+    the loss of its partition, and wakes with a micro-batch in hand, is refused by the changelog. So
+    are the outputs, through a producer of this partition alone: one has a single request under way
+    to a broker, and partitions that shared it waited for one another.
     """
 
-    def __init__(
-        self,
-        producer: AIOKafkaProducer,
-        changes: AIOKafkaProducer,
-        transactional: Transactional,
-    ) -> None:
+    def __init__(self, plain: AIOKafkaProducer, transactional: Transactional) -> None:
         self.config = transactional.config
-        self.producer = producer
-        self.changes = changes
+        self.plain = plain
         self.transactional = transactional
 
     async def begin(self) -> None:
         """Nothing is needed."""
 
     def pack(self, results: Results) -> list[Packed]:
-        create = self.producer.create_batch
-        changes = _pack_changes(self.config, self.changes.create_batch, results)
+        create = self.plain.create_batch
+        changes = _pack_changes(self.config, create, results)
         if len(changes.batches) > 1:
             changes = _pack_changes(self.config, self.transactional.producer.create_batch, results)
         return [*_pack_outputs(self.config, create, results), changes]
 
     async def commit(self, packed: list[Packed]) -> int:
         partition, (*outputs, changes) = self.transactional.partition, packed
-        await _send(self.producer, outputs, partition)
+        await _send(self.plain, outputs, partition)
         if len(changes.batches) > 1:
             return await self.transactional.commit([changes])
-        return await _send(self.changes, [changes], partition)
+        return await _send(self.plain, [changes], partition)
 
     async def close(self) -> None:
-        await asyncio.gather(let_go(self.changes), self.transactional.close())
+        await asyncio.gather(let_go(self.plain), self.transactional.close())
 
 
 async def _send(producer: AIOKafkaProducer, packed: Sequence[Packed], partition: int) -> int:

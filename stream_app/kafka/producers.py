@@ -1,4 +1,4 @@
-"""Producers: a transactional one per source partition, a plain one for the rest."""
+"""Producers of a source partition: a transactional one, and a plain one under its epoch."""
 
 import asyncio
 import logging
@@ -18,6 +18,7 @@ from aiokafka.errors import (
 
 from stream_app.kafka.answers import Answers
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
+from stream_app.kafka.unfinished import open_logs, was_committed
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,8 @@ FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
 """Another producer has this transactional id now, or the broker gave up on this one."""
 
 
-async def plain_producer(config: ShellConfig) -> AIOKafkaProducer:
-    """An idempotent producer: acknowledged by all in-sync replicas, retried without duplicates."""
-    producer = _plain(config)
-    await producer.start()
-    return producer
-
-
 def _plain(config: ShellConfig) -> AIOKafkaProducer:
+    """An idempotent producer: acknowledged by all in-sync replicas, retried without duplicates."""
     return AIOKafkaProducer(
         **config.client,
         client_id=f"{config.app_id}-producer",
@@ -97,26 +92,42 @@ async def take_over_with_markers(
     config: ShellConfig, partition: int, logs: Sequence[TopicPartition]
 ) -> AIOKafkaProducer:
     """As `take_over`, and ``logs`` are shown the new epoch before anything is read of them: by the
-    marker that aborts an empty transaction, for which the id is taken over twice.
+    marker of an empty transaction, for which the id is taken over twice.
 
-    The marker also ends what stands open there though the coordinator has done with it. A broker
-    that comes back from a full disk was seen to call a transaction complete without a marker in any
-    log; the next commit would have made its records visible beside their repetition.
+    The marker also ends what stands open there though the coordinator has done with it: see
+    `unfinished`. Left open, it would become visible with the next commit, beside its repetition.
     """
     first = await take_over(config, partition)
     try:
         name = config.transactional_id(partition)
-        await Answers(first.client).during(_enlist(first, logs), name)
+        await Answers(first.client).during(_mark(config, first, logs), name)
         # On return the markers are written.
         return await take_over(config, partition)
     finally:
         await let_go(first)
 
 
+async def _mark(
+    config: ShellConfig, producer: AIOKafkaProducer, logs: Sequence[TopicPartition]
+) -> None:
+    still_open = await open_logs(producer.client, logs)
+    commits = bool(still_open) and await was_committed(config.client, logs, still_open)
+    await _enlist(producer, logs)
+    if still_open:
+        log.warning(
+            "Kafka called a transaction complete that stands open in %s; it ends as %s, as the"
+            " rest of it.",
+            ", ".join(f"{tp.topic}-{tp.partition}" for tp in still_open),
+            "committed" if commits else "aborted",
+        )
+    if commits:
+        await producer.commit_transaction()
+
+
 async def take_over_log(
     config: ShellConfig, partition: int, log_of: TopicPartition
 ) -> tuple[AIOKafkaProducer, AIOKafkaProducer]:
-    """As `take_over`, for an owner that also writes to ``log_of`` without transactions.
+    """As `take_over`, for an owner that also writes without transactions: its state to ``log_of``.
 
     A broker lets in what carries the newest epoch of a producer that it has seen in that log. So
     the log is shown a new epoch before anything is read: by the marker that aborts an empty

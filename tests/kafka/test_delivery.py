@@ -117,7 +117,6 @@ def test_changes_beyond_one_record_batch_are_still_atomic_at_least_once(
         committer, other = await asyncio.gather(delivery.open(0), delivery.open(1))
         assert isinstance(committer, Acknowledged)
         assert isinstance(other, Acknowledged)
-        assert committer.producer is other.producer
         small = committer.pack(results(shell, 1))
         large = committer.pack(results(shell, 2, changes=30, size=BATCH_BYTES // 10))
         assert len(small[-1].batches) == 1
