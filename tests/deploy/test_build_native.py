@@ -40,7 +40,9 @@ def test_each_library_lies_beside_its_source_and_in_the_wheel(tmp_path: Path) ->
     done = build(tmp_path, PATH="/usr/local/bin:/usr/bin:/bin")
     for native in FOLDERS:
         for source in (ROOT / native).glob("*.c"):
-            library = f"{native}/{source.stem.removesuffix('_x86')}.so"
+            # The scan is one library of several sources.
+            stem = "scan" if source.stem.startswith("scan") else source.stem
+            library = f"{native}/{stem}.so"
             assert (tmp_path / library).stat().st_size > 0
             assert f"'{library}'" in done.stdout
     module = f"{EXTENSION}/passes{sysconfig.get_config_var('EXT_SUFFIX')}"

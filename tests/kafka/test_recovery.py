@@ -334,9 +334,9 @@ def test_state_is_restored_at_half_the_speed_of_reading_it_or_faster(
             async with serving(shell, watching=watching):
                 assert watching.recoveries[0].records == count
                 ours.append(watching.recoveries[0].seconds)
-            if min(ours) < 2 * min(theirs):
+            if ours[-1] < 2 * theirs[-1]:
                 break
-        return min(ours), min(theirs)
+        return ours[-1], theirs[-1]
 
     ours, theirs = asyncio.run(scenario())
     assert ours < 2 * theirs, f"{count / ours:.0f} records/s against {count / theirs:.0f}"

@@ -1,6 +1,7 @@
 """What is shown of a run: curves that TensorBoard can read, and text only where it is wanted."""
 
 import io
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -35,6 +36,8 @@ def test_curves_have_a_point_every_few_batches(tmp_path: Path) -> None:
 
 def test_a_resumed_run_overwrites_its_later_curves(tmp_path: Path) -> None:
     write(tmp_path, range(4 * EVERY))
+    # TensorBoard reads the files by name, in which the time is in whole seconds.
+    time.sleep(1.1)
     write(tmp_path, range(EVERY, 2 * EVERY + 1))
     assert curves(tmp_path)["choose/item_loss"] == [0, EVERY, 2 * EVERY]
 
