@@ -16,11 +16,10 @@ from stream_app.core.config import CoreConfig
 from stream_app.files import PRESETS as FILE_PRESETS
 from stream_app.invocation import UserError
 from stream_app.prepare.config import TRAIN, VALIDATION
-from stream_app.prepared import PreparedFolder, prepared_folder
-from stream_app.profile import LogProfile, profile
+from stream_app.prepared import prepared_folder
 from stream_app.reading import FileChoice, read_shown
-from stream_app.recipe import Material, split_settings
-from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
+from stream_app.recipe import Material, counted, split_settings
+from stream_app.sequences import ShapeConfig, build_log, shape
 from stream_app.transferring import begin_from, check_begun
 
 
@@ -78,10 +77,13 @@ class Beginning(NamedTuple):
 def read_beginning(named: Named, core: CoreConfig, console: Console) -> Beginning:
     """Read the files twice: to count what is in them, and as the model reads them."""
     folder = prepared_folder(named.files)
-    learned = counted = FileChoice(named.files, named.file_preset, named.mapping, sort=True)
-    if folder is not None:
-        counted, learned = folder.choice(TRAIN), folder.choice(TRAIN, VALIDATION)
-    found = _counted(counted, folder, core, console)
+    learned = FileChoice(named.files, named.file_preset, named.mapping, sort=True)
+    if folder is None:
+        found = counted(learned, core, console)
+    else:
+        learned = folder.choice(TRAIN, VALIDATION)
+        found = counted(folder.choice(TRAIN), core, console)
+        found.made_up_times = folder.manifest.made_up_times
     spec, items = shape(found, with_settings(ShapeConfig(), named.shaping))
     listed = [] if named.catalogue is None else read_catalogue(named.catalogue)
     clicked = frozenset(items)
@@ -102,12 +104,3 @@ def read_beginning(named: Named, core: CoreConfig, console: Console) -> Beginnin
         transfer = with_settings(TransferConfig(), named.transfer)
         guide = earlier.guide(log, config, transfer, content)
     return Beginning(material, config, guide, learned, found.rejected)
-
-
-def _counted(
-    choice: FileChoice, folder: PreparedFolder | None, core: CoreConfig, console: Console
-) -> LogProfile:
-    found = profile(cleaned(read_shown(choice, console, "counting"), core))
-    if folder is not None:
-        found.made_up_times = folder.manifest.made_up_times
-    return found

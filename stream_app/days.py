@@ -15,9 +15,9 @@ from model.spec import ModelSpec
 from model.transfer import extended_spec
 from stream_app.core.config import CoreConfig
 from stream_app.invocation import UserError
-from stream_app.profile import profile
 from stream_app.reading import FileChoice, read_shown
-from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
+from stream_app.recipe import counted
+from stream_app.sequences import ShapeConfig, build_log, shape
 
 _OF_THE_MODEL = frozenset({"net", "layers", "heads", "horizon", "churn_days", "promotions"})
 _OF_THE_DAYS = frozenset({"leave_one_out", "refit"})
@@ -52,9 +52,8 @@ def read_days(
     """Read each day twice: to count what is new in it, and as the grown model reads it."""
     spec, items, counts = saved.spec, tuple(saved.items), []
     for choice in choices:
-        found = profile(cleaned(read_shown(choice, console, "counting"), core))
         manifest = msgspec.structs.replace(saved.manifest, spec=spec)
-        day_spec, day_items = shape(found, ShapeConfig())
+        day_spec, day_items = shape(counted(choice, core, console), ShapeConfig())
         spec, items = extended_spec(Checkpoint(manifest, items, {}), day_spec, day_items)
         counts.append(len(items))
     course = [

@@ -10,7 +10,7 @@ from model.log import EventLog
 from model.spec import ModelSpec
 from stream_app.core.config import CoreConfig
 from stream_app.invocation import UserError
-from stream_app.profile import profile
+from stream_app.profile import LogProfile, profile
 from stream_app.reading import FileChoice, read_shown
 from stream_app.sequences import ShapeConfig, build_log, cleaned, shape
 
@@ -33,12 +33,16 @@ def split_settings(texts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, 
     return shaping, {key: text for key, text in texts.items() if key not in of_shape}
 
 
+def counted(choice: FileChoice, core: CoreConfig, console: Console) -> LogProfile:
+    """What is in the files, of which nothing is kept."""
+    return profile(cleaned(read_shown(choice, console, "counting"), core))
+
+
 def read_material(
     choice: FileChoice, config: ShapeConfig, core: CoreConfig, console: Console
 ) -> Material:
     """Read files twice: to count what is in them, and as the model reads them."""
-    found = profile(cleaned(read_shown(choice, console, "counting"), core))
-    spec, items = shape(found, config)
+    spec, items = shape(counted(choice, core, console), config)
     return Material(
         spec, items, build_log(read_shown(choice, console, "reading"), spec, items, core)
     )

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.types import TP
@@ -15,7 +15,7 @@ from stream_app.kafka.delivery import Committer, Delivery
 from stream_app.kafka.group_offsets import GroupOffsets
 from stream_app.kafka.inbox import Chunk, Inbox
 from stream_app.kafka.lane import Lane, fixed_until
-from stream_app.kafka.movement import Movement, Reader
+from stream_app.kafka.movement import Movement, Places
 from stream_app.kafka.observer import Observer, Progress
 from stream_app.kafka.producers import is_fenced
 from stream_app.kafka.shell_config import ShellConfig
@@ -38,6 +38,16 @@ something else, a transaction timeout for instance, and nobody would serve the p
 
 class PartitionFailed(RuntimeError):
     """A micro-batch could not be played or delivered; the worker has to start again."""
+
+
+class Reader(Places, Protocol):
+    """What lanes need of the consumer."""
+
+    async def seek(self, partition: TP, offset: int) -> None: ...
+
+    def on_buffer_full(self, tp: TP) -> None: ...
+
+    def on_buffer_drop(self, tp: TP) -> None: ...
 
 
 class Lanes:

@@ -17,16 +17,10 @@ from stream_app.kafka.shell_config import ShellConfig
 ENDS_EVERY_SECONDS = 10
 
 
-class Reader(Protocol):
-    """What lanes need of the consumer."""
-
-    async def seek(self, partition: TP, offset: int) -> None: ...
+class Places(Protocol):
+    """Where the consumer is, and how far the source goes."""
 
     async def log_bounds(self, tps: Collection[TP]) -> dict[TP, tuple[int, int]]: ...
-
-    def on_buffer_full(self, tp: TP) -> None: ...
-
-    def on_buffer_drop(self, tp: TP) -> None: ...
 
     def highwater(self, tp: TP) -> int | None: ...
 
@@ -40,7 +34,7 @@ class Movement:
     def __init__(
         self,
         config: ShellConfig,
-        reader: Reader,
+        reader: Places,
         lanes: Mapping[int, Lane],
         observer: Observer,
         stalled: Callable[[Progress], None],
@@ -62,6 +56,8 @@ class Movement:
                     asking = asyncio.create_task(self._ask_for_ends())
                     # A Kafka that hangs must not keep this from seeing that nothing moves.
                     await asyncio.wait([asking], timeout=1)
+                if asking is not None and asking.done():
+                    asking.result()
                 for partition, lane in self._lanes.items():
                     self._observer.progress(progress := self._progress(partition, lane))
                     if not progress.lag_records or lane.committed != moved[partition][0]:

@@ -13,8 +13,15 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 from aiokafka.protocol.offset import OffsetRequest
+
+from stream_app.kafka.topic_reader import Extent, extents, read_partition
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +47,9 @@ async def open_logs(client: AIOKafkaClient, logs: Sequence[TopicPartition]) -> l
 
 
 async def was_committed(
-    arguments: Mapping[str, Any], logs: Sequence[TopicPartition], still_open: Collection[Any]
+    arguments: Mapping[str, Any],
+    logs: Sequence[TopicPartition],
+    still_open: Collection[TopicPartition],
 ) -> bool:
     """Whether what stands open belongs to a transaction that has ended as committed elsewhere in
     ``logs``. Its records all have the same time; in a log that brokers give times of their own
@@ -76,7 +85,7 @@ async def _ends_of(
     client: AIOKafkaClient, node: int | None, logs: Sequence[TopicPartition], isolation: int
 ) -> dict[TopicPartition, int]:
     if node is None or node < 0:
-        raise for_code(5)  # LeaderNotAvailableError
+        raise LeaderNotAvailableError
     asked = [(tp.topic, [(tp.partition, -1)]) for tp in logs]
     answer = await client.send(node, OffsetRequest(-1, isolation, asked))
     found = {}
@@ -109,16 +118,14 @@ async def _newest(
     )
     await consumer.start()
     try:
-        consumer.assign([tp])
-        begin = (await consumer.beginning_offsets([tp]))[tp]
-        end = (await consumer.end_offsets([tp]))[tp]
+        begin, end = (await extents(consumer, [tp]))[tp]
         look, found = LOOK_RECORDS, None
         while begin < end and found is None:
-            consumer.seek(tp, max(begin, end - look))
-            while await consumer.position(tp) < end:
-                for row in (await consumer.getmany(tp, timeout_ms=200)).get(tp, []):
+            stretch = Extent(max(begin, end - look), end)
+            async for chunk in read_partition(consumer, tp, stretch):
+                for row in chunk:
                     found = row.offset, row.timestamp
-            if look >= end - begin:
+            if stretch.begin == begin:
                 break
             look *= 8
         return found
