@@ -33,9 +33,12 @@ class StateTooLarge(RuntimeError):
 class Committer(Protocol):
     """Delivers one partition's results, micro-batch by micro-batch."""
 
-    async def begin(self) -> None:
-        """Ask the brokers for what a delivery needs besides its results, before there are any; the
-        answers are not waited for. Only between two deliveries, and `commit` comes next.
+    asks_ahead: bool
+    """Whether `begin` does anything."""
+
+    def begin(self) -> None:
+        """Ask the brokers for what a delivery needs besides its results, before there are any; what
+        they answer, `commit` hears. Only between two deliveries, and `commit` comes next.
         """
 
     def pack(self, results: Results) -> list[Packed]:
@@ -79,13 +82,19 @@ class ExactlyOnce:
 class Transactional:
     """The committer of `ExactlyOnce`."""
 
+    asks_ahead = True
+
     def __init__(self, config: ShellConfig, partition: int, producer: AIOKafkaProducer) -> None:
         self.config = config
         self.partition = partition
         self.producer = producer
         self._expected: list[TopicPartition] = []
+        self._beginning: asyncio.Task[None] | None = None
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
+        self._beginning = asyncio.create_task(self._begin())
+
+    async def _begin(self) -> None:
         """Open the transaction with the partitions that the last one wrote to: the coordinator
         takes them in while the results are made. One that gets none has a marker, and no more.
         """
@@ -101,8 +110,8 @@ class Transactional:
         ]
 
     async def commit(self, packed: list[Packed]) -> int:
-        if not self.producer._txn_manager.is_in_transaction():
-            await self.producer.begin_transaction()
+        beginning, self._beginning = self._beginning, None
+        await (self.producer.begin_transaction() if beginning is None else beginning)
         changelog_end = await self.send(packed)
         self._expected = [TopicPartition(p.topic, self.partition) for p in packed if p.batches]
         await self.producer.commit_transaction()
@@ -112,6 +121,9 @@ class Transactional:
         return await _send(self.producer, packed, self.partition)
 
     async def close(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)
         await let_go(self.producer)
 
 
@@ -143,12 +155,14 @@ class Acknowledged:
     to a broker, and partitions that shared it waited for one another.
     """
 
+    asks_ahead = False
+
     def __init__(self, plain: AIOKafkaProducer, transactional: Transactional) -> None:
         self.config = transactional.config
         self.plain = plain
         self.transactional = transactional
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Nothing is needed."""
 
     def pack(self, results: Results) -> list[Packed]:

@@ -7,8 +7,10 @@ the engine and the compiled parts run, since they let go of the interpreter.
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+import uvloop
 
 from stream_app.kafka.delivery import Committer, Delivery, Results
 from stream_app.kafka.packing import Packed
@@ -40,12 +42,17 @@ class DeliveryThread:
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in the thread, awaited from here; cancelled together."""
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = uvloop.new_event_loop()
             self._thread = threading.Thread(
                 target=_serve, args=(self._loop,), name="delivery", daemon=True
             )
             self._thread.start()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Run in the thread before whatever is called after it; not waited for."""
+        assert self._loop is not None  # noqa: S101 (who has a committer has opened it there)
+        self._loop.call_soon_threadsafe(work)
 
 
 class Remote:
@@ -54,9 +61,11 @@ class Remote:
     def __init__(self, committer: Committer, thread: DeliveryThread) -> None:
         self._committer = committer
         self._thread = thread
+        self.asks_ahead = committer.asks_ahead
 
-    async def begin(self) -> None:
-        await self._thread.call(self._committer.begin())
+    def begin(self) -> None:
+        if self.asks_ahead:
+            self._thread.soon(self._committer.begin)
 
     def pack(self, results: Results) -> list[Packed]:
         return self._committer.pack(results)

@@ -119,7 +119,7 @@ class Lane:
             take = self._choose(idle)
             if take is not None:
                 if idle:
-                    await self.committer.begin()
+                    self.committer.begin()
                 # What arrives while others play is taken along.
                 await self._turns.next()
                 return take()

@@ -88,15 +88,15 @@ def test_a_transaction_that_began_before_its_results_needs_none_of_what_it_expec
     async def scenario(shell: ShellConfig) -> None:
         delivery = ExactlyOnce(shell)
         committer = await delivery.open(0)
-        await committer.begin()
+        committer.begin()
         await committer.commit(committer.pack(results(shell, 5)))
-        await committer.begin()
+        committer.begin()
         without = results(shell, 6)._replace(outputs={})
         assert await committer.commit(committer.pack(without)) == 6
-        await committer.begin()
+        committer.begin()
         # It begins, and its owner dies: nothing of it is left to wait for.
         successor = await delivery.open(0)
-        await successor.begin()
+        successor.begin()
         await successor.commit(successor.pack(results(shell, 7)))
         await until_visible(kafka, shell.outputs["predictions"], [b"5", b"7"])
         assert len((await read_all(kafka, shell.changelog, 1))[0]) == 6

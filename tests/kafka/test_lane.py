@@ -34,6 +34,8 @@ class Row(NamedTuple):
 class Gate:
     """A committer that delivers when the test opens it."""
 
+    asks_ahead = True
+
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.packed: list[Results] = []
@@ -41,7 +43,7 @@ class Gate:
         self.at_once = self.begun = 0
         self.error: Exception | None = None
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         assert self.at_once == 0, "a transaction begins during another one of its partition"
         self.begun += 1
 
