@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.engine import OnnxEngine
 from stream_app.core import compiled
 from stream_app.core.config import CoreConfig
-from tests.core.streams import KEY, flows, played, records
+from tests.core.streams import KEY, START_MS, flows, played, records
 
 FEATURES = ("hour_sin", "weekday_cos", "dwell", "interval", "burst", "repeat_share")
 FEATURES += ("session_position", "share_view", "share_cart")
@@ -63,6 +63,19 @@ def test_both_forms_give_the_same_outputs_and_the_same_state(
     with plain():
         told = played(values, cuts, engine, config, crashes)
     assert found == told
+
+
+def test_so_many_new_users_that_their_table_grows_under_a_batch(
+    tiny_engine_with: Callable[..., OnnxEngine],
+) -> None:
+    values: list[bytes | None] = [
+        b'{"user_id":"u%d","timestamp":%d,"item_id":"i%d"}' % (n % 700, START_MS + n, n % 7)
+        for n in range(1_400)
+    ]
+    engine, config = tiny_engine_with(), CoreConfig(pseudonym_key=KEY)
+    found = played(values, [700], engine, config, [])
+    with plain():
+        assert found == played(values, [700], engine, config, [])
 
 
 @LAW

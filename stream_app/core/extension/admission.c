@@ -1,6 +1,6 @@
-/* Pass 1 for the clicks that most are: of a user who is there, not late, under memories of one
-   generation. Whatever else comes is left to stream_app.core.admit: one part of it by a call of a
-   method (users who may have expired), the whole record by returning its place. */
+/* Pass 1 for the clicks that most are: not late, and under memories of one generation. Whatever else
+   comes is left to stream_app.core.admit: parts of it by a call of a method (users who may have
+   expired, rows for new ones), the whole record by returning its place. */
 
 #include "admission.h"
 
@@ -91,7 +91,18 @@ static int advance_watermark(Pass *pass, Event *event) {
     if (went_on == NULL) return FAILED;
     int is_cut = went_on == Py_False;
     Py_DECREF(went_on);
-    return is_cut ? LEFT : find_row(pass, event);
+    if (is_cut) return LEFT;
+    /* The user may have expired. */
+    event->row = NULL;
+    return find_row(pass, event) == FAILED ? FAILED : DONE;
+}
+
+/* UserTable.add, where nobody has to make room for it. */
+static int add_user(Pass *pass, Event *event) {
+    if (pass->index->count >= pass->most_users) return LEFT;
+    PyObject *row = PyObject_CallMethodOneArg(pass->store, pass->add, event->pseudonym);
+    Py_XDECREF(row);
+    return row == NULL || read_rows(pass) < 0 ? FAILED : find_row(pass, event);
 }
 
 /* UserTable.touch and PartitionStore.set_timer */
@@ -156,9 +167,9 @@ static int admit_click(Pass *pass, Event *event) {
         if (text == NULL) return LEFT;
         hash = item_hash(text, bytes);
     }
-    int found = find_row(pass, event);
-    if (found != DONE) return found;
-    if (PyDict_GET_SIZE(pass->timelines) > 0) {
+    if (find_row(pass, event) == FAILED) return FAILED;
+    int is_new = event->row == NULL;
+    if (!is_new && PyDict_GET_SIZE(pass->timelines) > 0) {
         PyObject *row = PyLong_FromSsize_t(event->row_number);
         int is_told = row == NULL ? -1 : PyDict_Contains(pass->timelines, row);
         Py_XDECREF(row);
@@ -176,18 +187,17 @@ static int admit_click(Pass *pass, Event *event) {
         uint64_t whole = event_hash(pass, id);
         if (whole == 0) return LEFT;
         event->id_hash = whole & mask;
-        int seen = has_seen(pass, event);
-        if (seen < 0) return FAILED;
-        if (seen) {
+        if (!is_new && has_seen(pass, event)) {
             pass->duplicates++;
             return DONE;
         }
     }
     if (pass->watermark_ms - event->at_ms > pass->allowed_ms ||
-        event->at_ms < i64_at(event->row + pass->layout->at[LAST_EVENT_MS]))
+        (!is_new && event->at_ms < i64_at(event->row + pass->layout->at[LAST_EVENT_MS])))
         return LEFT;
-    int moved = advance_watermark(pass, event);
-    return moved == DONE ? make_step(pass, event, session, hash, offset) : moved;
+    int done = advance_watermark(pass, event);
+    if (done == DONE && event->row == NULL) done = add_user(pass, event);
+    return done == DONE ? make_step(pass, event, session, hash, offset) : done;
 }
 
 static int admit_one(Pass *pass, Ahead *ahead, Py_ssize_t number) {

@@ -24,7 +24,8 @@ typedef struct {
     Py_buffer rows, step_numbers, dwell_edges;
     Py_ssize_t step_count;
     int64_t first_step; /* its number, counted over all passes */
-    int64_t allowed_ms, session_gap_ms, bucket_ms, horizon, least_events, cold_buckets;
+    PyObject *add; /* the name of a method of the store */
+    int64_t most_users, allowed_ms, session_gap_ms, bucket_ms, horizon, least_events, cold_buckets;
     int64_t watermark_ms, bucket, known, unknown, duplicates;
     int is_unfamiliar, resets;
 } Pass;
@@ -32,7 +33,7 @@ typedef struct {
 typedef struct {
     Py_ssize_t number; /* in the batch */
     PyObject *click, *pseudonym;
-    char *row;
+    char *row; /* NULL: none yet */
     Py_ssize_t row_number;
     Py_ssize_t newest; /* of the row's steps in this pass; -1: none yet */
     uint64_t id_hash;
@@ -47,6 +48,7 @@ int make_room(Pass *pass, Py_ssize_t steps);
 int end_room(Pass *pass);
 /* What Python may have changed, and what it has to know. */
 int read_store(Pass *pass);
+int read_rows(Pass *pass); /* where they lie, no more */
 int write_record(Pass *pass);
 int read_number(PyObject *object, const char *name, int64_t *into);
 int write_number(PyObject *object, const char *name, int64_t value);

@@ -34,10 +34,14 @@ int write_number(PyObject *object, const char *name, int64_t value) {
     return done;
 }
 
+int read_rows(Pass *pass) {
+    int done = open_buffer(pass->store, "row_bytes", &pass->rows);
+    return done < 0 ? done : open_buffer(pass->store, "step_numbers", &pass->step_numbers);
+}
+
 int read_store(Pass *pass) {
     int64_t is_unfamiliar;
-    if (open_buffer(pass->store, "row_bytes", &pass->rows) < 0 ||
-        open_buffer(pass->store, "step_numbers", &pass->step_numbers) < 0 || read_number(pass->record, "watermark_ms", &pass->watermark_ms) < 0 ||
+    if (read_rows(pass) < 0 || read_number(pass->record, "watermark_ms", &pass->watermark_ms) < 0 ||
         read_number(pass->record, "expiry_bucket", &pass->bucket) < 0 ||
         read_number(pass->record, "known_items", &pass->known) < 0 ||
         read_number(pass->record, "unknown_items", &pass->unknown) < 0 ||
@@ -71,6 +75,7 @@ static int read_limits(Pass *pass, PyObject *vocabulary) {
     int64_t resets = 0;
     int done = config == NULL || spec == NULL || vocabulary == NULL ||
                read_number(config, "allowed_lateness_ms", &pass->allowed_ms) < 0 ||
+               read_number(config, "max_users_per_partition", &pass->most_users) < 0 ||
                read_number(spec, "session_gap_ms", &pass->session_gap_ms) < 0 ||
                read_number(spec, "reset_at_session", &resets) < 0 ||
                read_number(vocabulary, "cold_buckets", &pass->cold_buckets) < 0;
@@ -103,6 +108,7 @@ int open_pass(Pass *pass, PyObject *admission) {
     is_whole &= (pass->slots = attribute(store, "slots", NULL)) != NULL;
     is_whole &= is_whole && (pass->index = user_index_of(pass->slots)) != NULL;
     is_whole &= (pass->changed = attribute(store, "changed", &PyDict_Type)) != NULL;
+    is_whole &= (pass->add = PyUnicode_InternFromString("add")) != NULL;
     is_whole &= timers != NULL && open_timers(&pass->timers, timers) == 0;
     is_whole &= (pass->codes = attribute(vocabulary, "codes", &PyDict_Type)) != NULL;
     if (is_whole && hashes != NULL && layout != NULL && PyTuple_Check(hashes) &&
@@ -133,7 +139,7 @@ void close_pass(Pass *pass) {
     PyObject *held[] = {pass->store,  pass->record,     pass->cleaned,      pass->others,
                         pass->clicks, pass->table,      pass->ended,        pass->slots,
                         pass->codes,  pass->timelines,  pass->action_codes, pass->changed,
-                        pass->offsets};
+                        pass->offsets, pass->add};
     for (size_t n = 0; n < sizeof held / sizeof *held; n++) Py_XDECREF(held[n]);
     release_timers(&pass->timers);
     if (pass->rows.obj != NULL) PyBuffer_Release(&pass->rows);
