@@ -93,6 +93,7 @@ TESTED_ELSEWHERE = {
     "stream_app/core/pending.py": "tests/core/test_admit.py",
     "stream_app/core/results.py": "tests/core/test_rounds.py",
     "stream_app/core/timeline.py": "tests/core/test_admit.py",
+    "stream_app/core/timelines.py": "tests/core/test_admit.py",
     "stream_app/commands/evaluate.py": "tests/commands/test_train.py",
     "stream_app/evaluating.py": "tests/commands/test_train.py",
     "stream_app/commands/export.py": "tests/commands/test_train.py",

@@ -12,7 +12,6 @@ from stream_app.core.clean import Cleaned, Click, Heartbeat, Rejected
 from stream_app.core.entries import (
     Entry,
     Eviction,
-    Late,
     Other,
     Refusal,
     SessionEnd,
@@ -26,7 +25,8 @@ from stream_app.core.pending import Pending
 from stream_app.core.state import ID_HASH_BITS, NAMES_SESSION, STARTS_SESSION
 from stream_app.core.store import PartitionStore
 from stream_app.core.swap import Counted
-from stream_app.core.timeline import Seen, Session, Timeline, seen, timeline
+from stream_app.core.timeline import Seen
+from stream_app.core.timelines import Timelines
 
 EXPIRY_BUCKET_MS = 3_600_000
 _ID_HASH = (1 << ID_HASH_BITS) - 1
@@ -46,7 +46,7 @@ class Admission:
         self._vocabulary, self._spec = engine.vocabulary, engine.spec
         self._action_codes = {name: code for code, name in enumerate(engine.spec.actions)}
         self.pending = Pending(store, self.steps)
-        self._timelines: dict[int, Timeline] = {}  # rows that something came late for
+        self.late = Timelines(store, self.steps, self.pending)
         self.stale: dict[int, Counted] = {}  # rows to rebuild before the steps of this pass
 
     @property
@@ -102,12 +102,12 @@ class Admission:
             id_hash = mix(self.batch.offsets[i]) & _ID_HASH
         else:
             id_hash = store.event_hash(click.event_id) & _ID_HASH
-            if row is not None and self._has_seen(row, id_hash):
+            if row is not None and self.late.has_seen(row, id_hash):
                 self.duplicates += 1
                 return True
-        late = self._lateness(row, click.at_ms)
-        if late is not None:
-            self._tell(Refusal(i, late))
+        refused = self.late.refused(row, click.at_ms)
+        if refused is not None:
+            self._tell(Refusal(i, refused))
             return True
         if not self._advance_watermark(i, click.at_ms):
             return False
@@ -122,31 +122,8 @@ class Admission:
         self._step(i, click, pseudonym, row, id_hash)
         return True
 
-    def _has_seen(self, row: int, id_hash: int) -> bool:
-        if row in self._timelines:
-            return self._timelines[row].holds(id_hash)
-        return self.pending.has_seen(row, id_hash)
-
     def _tell(self, other: Other) -> None:
         self.others.append((len(self.steps), other))
-
-    def _lateness(self, row: int | None, at_ms: int) -> Rejected | None:
-        allowed = self.store.config.allowed_lateness_ms
-        behind = self.store.record.watermark_ms - at_ms
-        if behind > allowed:
-            return Rejected("late", f"{behind} ms behind the partition; at most {allowed}")
-        if row is None or at_ms >= int(self.store.columns["last_event_ms"][row]):
-            return None
-        timeline = self._timeline(row)
-        if timeline.is_full and at_ms < timeline.oldest_ms:
-            return Rejected("late", "older than everything that is kept of the user")
-        return None
-
-    def _timeline(self, row: int) -> Timeline:
-        if row not in self._timelines:
-            added = [self.steps[k] for k in self.pending.of(row)]
-            self._timelines[row] = timeline(self.store.rows[row : row + 1], added)
-        return self._timelines[row]
 
     def _advance_watermark(self, i: int, at_ms: int) -> bool:
         """Move the watermark, close what is due, expire who is idle; False: cut here."""
@@ -206,7 +183,7 @@ class Admission:
         offset = int(store.columns["last_offset"][row])
         alert = store.alert(row)
         self._tell(Eviction(i, pseudonym, at_ms, offset, alert, session))
-        self._timelines.pop(row, None)
+        self.late.forget(row)
         store.remove(pseudonym)
 
     def _step(self, i: int, click: Click, pseudonym: bytes, row: int, id_hash: int) -> None:
@@ -219,7 +196,7 @@ class Admission:
         item = 0 if click.item_id is None else item_hash(click.item_id)
         if click.at_ms < last_ms and not is_first:
             late = Seen(click.at_ms, id_hash, item, False, click.session_id is not None)
-            starts, gap_ms, source = self._put_late(row, late, session_hash)
+            starts, gap_ms, source = self.late.put(row, late, session_hash)
         else:
             starts = is_first or self._starts_session(row, click.at_ms, last_ms, session_hash)
             gap_ms = -1 if is_first else click.at_ms - last_ms
@@ -237,8 +214,8 @@ class Admission:
         if starts and self._spec.reset_at_session:
             gap_ms = -1
         step = self._booked(i, click, pseudonym, row, id_hash, item, starts, gap_ms, source)
-        if row in self._timelines and click.at_ms >= last_ms:
-            self._timelines[row].append(seen(step))
+        if click.at_ms >= last_ms:
+            self.late.append(row, step)
 
     def _booked(
         self,
@@ -284,27 +261,6 @@ class Admission:
         store.touch(pseudonym)
         store.set_timer(row)
         return step
-
-    def _put_late(self, row: int, late: Seen, session_hash: int) -> tuple[bool, int, int]:
-        """Put an event in behind the user's newest one: whether it starts a session, the time since
-        the event before it, and the item before it in its session. Opens and closes nothing."""
-        column, steps = self.store.columns, self.steps
-        names = ("session_hash", "session_started_ms", "session_events", "last_item")
-        held = Session(*(int(column[name][row]) for name in names))
-        placed = self._timeline(row).place(late, session_hash, held, self._spec.session_gap_ms)
-        for name, value in zip(names, placed.session, strict=True):
-            column[name][row] = value
-        column["sessions_total"][row] = int(column["sessions_total"][row]) + placed.begun
-        pending = self.pending.of(row)
-        newest = next((k for k in reversed(pending) if k not in steps.late), -1)
-        steps.late[len(steps)] = Late(
-            next_starts=placed.next_starts,
-            newest=newest,
-            newest_ms=int(column["last_event_ms"][row]),
-            newest_item=placed.session.last_item,
-            corrections=1 + sum(k > newest for k in pending),
-        )
-        return placed.starts, placed.gap_ms, placed.source_item
 
     def _starts_session(self, row: int, at_ms: int, last_ms: int, session_hash: int) -> bool:
         """Whether an event that is not late is the first of its session."""

@@ -93,7 +93,7 @@ int open_pass(Pass *pass, PyObject *admission) {
     PyObject *store = pass->store = attribute(admission, "store", NULL);
     PyObject *timers = attribute(store, "_timers", NULL), *hashes = attribute(store, "keyed", NULL);
     PyObject *codec = attribute(store, "codec", NULL), *layout = attribute(codec, "layout", NULL);
-    PyObject *pending = attribute(admission, "pending", NULL);
+    PyObject *pending = attribute(admission, "pending", NULL), *late = attribute(admission, "late", NULL);
     int is_whole = pending != NULL;
     pass->admission = admission;
     pass->record = attribute(store, "record", NULL);
@@ -101,7 +101,7 @@ int open_pass(Pass *pass, PyObject *admission) {
     is_whole &= (pass->clicks = attribute(steps, "click", &PyList_Type)) != NULL;
     is_whole &= (pass->cleaned = attribute(admission, "_cleaned", &PyList_Type)) != NULL;
     is_whole &= (pass->others = attribute(admission, "others", &PyList_Type)) != NULL;
-    is_whole &= (pass->timelines = attribute(admission, "_timelines", &PyDict_Type)) != NULL;
+    is_whole &= (pass->timelines = attribute(late, "by_row", &PyDict_Type)) != NULL;
     is_whole &= (pass->ended = attribute(pending, "ended", &PySet_Type)) != NULL;
     is_whole &= (pass->action_codes = attribute(admission, "_action_codes", &PyDict_Type)) != NULL;
     is_whole &= (pass->offsets = attribute(batch, "offsets", NULL)) != NULL;
@@ -125,6 +125,7 @@ int open_pass(Pass *pass, PyObject *admission) {
     Py_XDECREF(batch);
     Py_XDECREF(steps);
     Py_XDECREF(pending);
+    Py_XDECREF(late);
     Py_XDECREF(vocabulary);
     Py_XDECREF(timers);
     Py_XDECREF(hashes);
