@@ -66,7 +66,7 @@ HOPELESS_SCORES = 200_000_000_000
 # Events to an item below which the next action is better foretold without items (measured at 2 and
 # at 8), and the hidden units that do so then.
 FEW_EVENTS = 20
-BEHAVIOUR_SHARE = 0.5
+BEHAVIOUR_SHARE = 0.375
 
 
 class LogTraits(msgspec.Struct, frozen=True):
