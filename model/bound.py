@@ -16,6 +16,7 @@ from model.log import EventLog, Longs
 from model.nets import SequenceNet, TokenBatch
 from model.questions import Questions
 from model.ranking import metrics_of
+from model.served import GRAPH_FILES, INDEX_FILE
 from model.spec import ModelSpec, Tokens
 from model.stand_in import random_tokens
 
@@ -195,7 +196,7 @@ def steps_of(
 
 def engine_bytes(folder: Path) -> int:
     """Bytes of what a worker loads of a model's folder beside its weights."""
-    names = ("step.onnx", "index.safetensors")
+    names = (*GRAPH_FILES, INDEX_FILE)
     return sum((folder / name).stat().st_size for name in names if (folder / name).exists())
 
 

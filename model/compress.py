@@ -37,7 +37,7 @@ from model.recommender import ranks_of
 from model.resume import Position
 from model.scan_index import read_index
 from model.scoring import NetRecommender
-from model.served import GRAPH_FILE, INDEX_FILE, STEP_FILE, Step, digest_of, save_step
+from model.served import GRAPH_FILES, INDEX_FILE, STEP_FILE, Graphs, Step, save_step
 from model.served_ranks import served_ranks
 from model.session import StepSession
 from model.spec import ModelSpec
@@ -191,11 +191,12 @@ def _quantise(folder: Path, scale: Scale, data: Taught) -> None:
     saved, exact = load(folder), open_engine(folder)
     step = msgspec.json.decode((folder / STEP_FILE).read_bytes(), type=Step)
     steps = steps_of(data.log, asked_of(data.log, saved.spec))
-    content = quantised((folder / GRAPH_FILE).read_bytes(), scale, exact, steps)
+    held = Graphs(*((folder / name).read_bytes() for name in GRAPH_FILES))
+    graphs = quantised(held, scale, exact, steps)
     index_content = (folder / INDEX_FILE).read_bytes() if step.index_digest else b""
     directions = checkpoint.scaled_directions(saved.spec, saved.weights)
     index = read_index(index_content, directions) if index_content else None
-    session = StepSession(content, saved.spec, index)
+    session = StepSession(graphs, saved.spec, index)
     engine = OnnxEngine(saved, session, step.initial_log_z, {})
     try:
         check_batching(engine, steps)
@@ -206,10 +207,10 @@ def _quantise(folder: Path, scale: Scale, data: Taught) -> None:
         ) from None
     step = msgspec.structs.replace(
         step,
-        graph_digest=digest_of(content),
+        graph_digests=graphs.digests(),
         measured={**step.measured, "weights": f"int8, {scale} scales"},
     )
-    save_step(folder, step, content, index_content)
+    save_step(folder, step, graphs, index_content)
 
 
 def _notes(folder: Path, method: Method) -> tuple[str, ...]:

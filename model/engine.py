@@ -1,28 +1,43 @@
-"""A served model: ONNX Runtime on one thread, one call a step, no torch in the process."""
+"""A served model: ONNX Runtime on one thread, no torch in the process."""
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 import numpy as np
 
+from model.bound_graph import SessionError
 from model.calibration import CalibrationError, read_calibration
 from model.checkpoint import Checkpoint, CheckpointError, load, scaled_directions
 from model.scan_index import ScanIndex, read_index
 from model.served import (
-    GRAPH_FILE,
+    GRAPH_FILES,
     GRAPH_FORMAT,
     INDEX_FILE,
     MAX_GRAPH_BYTES,
     STEP_FILE,
+    Graphs,
     Step,
     digest_of,
     score_columns,
 )
-from model.session import SessionError, StepSession
-from model.spec import Advance, Floats, Hidden, Ints, Memory, ModelSpec, Tokens, Vocabulary
+from model.session import StepSession
+from model.spec import (
+    Advance,
+    Floats,
+    Hidden,
+    Ints,
+    Memory,
+    ModelSpec,
+    Rounds,
+    Tokens,
+    Vocabulary,
+)
+
+_INT, _FLOAT = np.dtype(np.int32), np.dtype(np.float32)
 
 
 class EngineError(ValueError):
@@ -62,6 +77,7 @@ class OnnxEngine:
             name: slice(start, end)
             for name, start, end in zip(score_columns(spec), [0, *ends], ends, strict=False)
         }
+        self._log_z = self._parts["log_z"].start
 
     @property
     def spec(self) -> ModelSpec:
@@ -95,26 +111,33 @@ class OnnxEngine:
         hidden[:] = self._initial_hidden
         return Memory(hidden, np.full(rows, self._initial_log_z, dtype=np.float32))
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
-        """One step of B rows, any B. Raises EngineError for arrays of another shape or type, codes
-        outside the spec, and wherever a NaN or an infinity goes in or comes out: what is no number
-        must not reach a user's state.
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
+        """As ``Engine.advance`` has it. Raises EngineError for arrays of another shape or type,
+        codes outside the spec, rounds that are none, and wherever a NaN or an infinity goes in or
+        comes out: what is no number must not reach a user's state.
         """
         rows, session = len(tokens.item), self._session
-        self._check(tokens, memory, rows)
-        new_hidden: Hidden = np.empty((rows, self._spec.hidden_width), self._memory_dtype)
+        sizes = rounds or (rows,)
+        self._check(tokens, memory, rows, sizes)
+        before, after = session.recur(tokens, memory.hidden, sizes)
         top_items: Ints = np.empty((rows, self._spec.top_k), np.int32)
         scores: Floats = np.empty((rows, session.scores.shape[1]), np.float32)
         for start in range(0, rows, session.rows):
             end = min(start + session.rows, rows)
-            session.run(tokens, memory, start, end)
-            new_hidden[start:end] = session.new_hidden[: end - start]
+            session.read_out(tokens, before, after, start, end)
             top_items[start:end] = session.top_items[: end - start]
             scores[start:end] = session.scores[: end - start]
+        self._price(tokens.item, _met(memory.log_z, scores[:, self._log_z], sizes), scores)
         # A NaN or an infinity anywhere makes the sum one; the sum is the cheapest question.
         if not math.isfinite(np.add.reduce(scores, axis=None)):
             self._refuse_scores(scores)
-        return self._advance(new_hidden, top_items, scores)
+        return self._advance(after, top_items, scores)
+
+    def _price(self, item: Ints, log_z: Floats, scores: Floats) -> None:
+        """Make surprises of the logits of items under memories with ``log_z`` [N]."""
+        surprise = scores[:, self._parts["item_surprise"].start]
+        np.subtract(log_z, surprise, out=surprise)
+        np.multiply(surprise, item < self._spec.item_count, out=surprise)
 
     def _advance(self, new_hidden: Hidden, top_items: Ints, scores: Floats) -> Advance:
         part = {name: scores[:, columns] for name, columns in self._parts.items()}
@@ -130,20 +153,23 @@ class OnnxEngine:
             gap_logp=part["gap_logp"],
         )
 
-    def _check(self, tokens: Tokens, memory: Memory, rows: int) -> None:
-        spec = self._spec
+    def _check(self, tokens: Tokens, memory: Memory, rows: int, rounds: Rounds) -> None:
+        spec, users = self._spec, rounds[0]
+        is_one = len(rounds) == 1 and users == rows
+        if not is_one and (sum(rounds) != rows or any(b < a for a, b in pairwise(rounds[::-1]))):
+            raise EngineError(f"{rows} tokens do not come in rounds of {list(rounds)}")
         for name, array, dtype, shape in (
-            ("item", tokens.item, np.int32, (rows,)),
-            ("action", tokens.action, np.int32, (rows,)),
-            ("gap", tokens.gap, np.int32, (rows,)),
-            ("dense", tokens.dense, np.float32, (rows, len(spec.features))),
-            ("hidden", memory.hidden, self._memory_dtype, (rows, spec.hidden_width)),
-            ("log_z", memory.log_z, np.float32, (rows,)),
+            ("item", tokens.item, _INT, (rows,)),
+            ("action", tokens.action, _INT, (rows,)),
+            ("gap", tokens.gap, _INT, (rows,)),
+            ("dense", tokens.dense, _FLOAT, (rows, len(spec.features))),
+            ("hidden", memory.hidden, self._memory_dtype, (users, spec.hidden_width)),
+            ("log_z", memory.log_z, _FLOAT, (users,)),
         ):
-            if array.shape != shape or array.dtype != dtype:
+            if array.shape != shape or (array.dtype is not dtype and array.dtype != dtype):
                 raise EngineError(
-                    f"{name} is {array.dtype}{list(array.shape)}; {rows} rows of model "
-                    f"{spec.name} need {np.dtype(dtype)}{list(shape)}"
+                    f"{name} is {array.dtype}{list(array.shape)}; {shape[0]} rows of model "
+                    f"{spec.name} need {dtype}{list(shape)}"
                 )
         for name, codes, count in (
             ("item", tokens.item, spec.input_count),
@@ -168,6 +194,18 @@ class OnnxEngine:
         )
 
 
+def _met(first: Floats, left: Floats, rounds: Rounds) -> Floats:
+    """What N tokens met [N], of what B users had first and what each of the tokens left."""
+    if len(rounds) == 1:
+        return first
+    met, start, behind = np.empty_like(left), rounds[0], 0
+    met[:start] = first
+    for size in rounds[1:]:
+        met[start : start + size] = left[behind : behind + size]
+        behind, start = start, start + size
+    return met
+
+
 def open_engine(directory: Path) -> OnnxEngine:
     """Open an exported model folder, or raise EngineError with what is wrong and what to do."""
     try:
@@ -175,33 +213,29 @@ def open_engine(directory: Path) -> OnnxEngine:
     except CheckpointError as error:
         raise EngineError(str(error)) from None
     step = _read_step(directory)
-    graph = _read(directory, GRAPH_FILE, MAX_GRAPH_BYTES)
-    if step.format != GRAPH_FORMAT:
-        raise EngineError(
-            f"{directory / STEP_FILE} has format {step.format}, this version serves "
-            f"{GRAPH_FORMAT}; export the model again"
-        )
+    graphs = Graphs(*(_read(directory, name, MAX_GRAPH_BYTES) for name in GRAPH_FILES))
     if step.fingerprint != checkpoint.manifest.fingerprint:
         raise EngineError(
             f"{directory / STEP_FILE} is of model {step.fingerprint}, the weights beside it are "
             f"{checkpoint.manifest.fingerprint}; export the model again"
         )
-    if digest_of(graph) != step.graph_digest:
+    if graphs.digests() != step.graph_digests:
         raise EngineError(
-            f"{directory / GRAPH_FILE} is not the file that {STEP_FILE} describes; "
+            f"{_named(directory)} are not the files that {STEP_FILE} describes; "
             "export the model again, or copy the folder again"
         )
     index = _read_index(directory, step, checkpoint)
     try:
-        session = StepSession(graph, checkpoint.spec, index)
+        session = StepSession(graphs, checkpoint.spec, index)
     except SessionError as error:
-        raise EngineError(f"{directory / GRAPH_FILE}: {error}; export the model again") from error
-    named = (session.metadata.get("format"), session.metadata.get("fingerprint"))
-    if named != (str(GRAPH_FORMAT), step.fingerprint):
-        raise EngineError(
-            f"{directory / GRAPH_FILE} names format {named[0]} and model {named[1]}, expected were "
-            f"{GRAPH_FORMAT} and {step.fingerprint}; export the model again"
-        )
+        raise EngineError(f"{_named(directory)}: {error}; export the model again") from error
+    for name, metadata in zip(GRAPH_FILES, session.metadata, strict=True):
+        told = (metadata.get("format"), metadata.get("fingerprint"))
+        if told != (str(GRAPH_FORMAT), step.fingerprint):
+            raise EngineError(
+                f"{directory / name} names format {told[0]} and model {told[1]}, expected were "
+                f"{GRAPH_FORMAT} and {step.fingerprint}; export the model again"
+            )
     try:
         calibration = read_calibration(directory, step.fingerprint)
     except CalibrationError as error:
@@ -239,9 +273,24 @@ def _read_index(directory: Path, step: Step, checkpoint: Checkpoint) -> ScanInde
         raise EngineError(f"{directory / INDEX_FILE}: {error}; export the model again") from None
 
 
+def _named(directory: Path) -> str:
+    return " and ".join(str(directory / name) for name in GRAPH_FILES)
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
 def _read_step(directory: Path) -> Step:
+    content = _read(directory, STEP_FILE, 1 << 20)
     try:
-        return msgspec.json.decode(_read(directory, STEP_FILE, 1 << 20), type=Step)
+        found = msgspec.json.decode(content, type=_Format).format
+        if found != GRAPH_FORMAT:
+            raise EngineError(
+                f"{directory / STEP_FILE} has format {found}, this version serves "
+                f"{GRAPH_FORMAT}; export the model again"
+            )
+        return msgspec.json.decode(content, type=Step)
     except msgspec.DecodeError as error:
         raise EngineError(
             f"{directory / STEP_FILE} describes no served step ({error}); export the model again"

@@ -22,6 +22,7 @@ from model.served import (
     CALIBRATION_FILE,
     GRAPH_FORMAT,
     MAX_GRAPH_BYTES,
+    Graphs,
     ScanName,
     Step,
     digest_of,
@@ -54,7 +55,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Built(NamedTuple):
-    content: bytes
+    graphs: Graphs
     engine: OnnxEngine
     initial_log_z: float
     index_content: bytes
@@ -75,7 +76,7 @@ def export(
     progress: Callable[[str], None] = lambda stage: None,
     scan: ScanName | None = None,
 ) -> ExportReport:
-    """Make a trained model's folder servable: write ``step.onnx`` and ``step.json`` into it.
+    """Make a trained model's folder servable: write the graphs and ``step.json`` into it.
 
     ``validation`` holds successive events of held-out users: element t has the t-th event of each
     user who has that many, users in the same order, those with most events first. Without it,
@@ -94,7 +95,7 @@ def export(
     parity = check_parity(checkpoint, exact.engine, steps)
     progress("measuring the exact scan")
     built: dict[ScanName, Built] = {"exact": exact}
-    candidates = [Candidate("exact", len(exact.content), latency_us(exact.engine))]
+    candidates = [Candidate("exact", sum(map(len, exact.graphs)), latency_us(exact.engine))]
     for name in _approximate(spec, scan):
         progress(f"building the {name} scan")
         index = _index(checkpoint, exact.engine, steps) if name == "projected" else None
@@ -103,7 +104,8 @@ def export(
         found = built[name] = _build(checkpoint, name, steps, index)
         progress(f"measuring the {name} scan")
         agrees = agreement(exact.engine, found.engine, steps)
-        candidates.append(Candidate(name, len(found.content), latency_us(found.engine), agrees))
+        size = sum(map(len, found.graphs))
+        candidates.append(Candidate(name, size, latency_us(found.engine), agrees))
         if choose(spec, candidates, scan)[0] == name:
             break
     chosen, reason = choose(spec, candidates, scan)
@@ -161,11 +163,11 @@ def _build(
 ) -> Built:
     spec = checkpoint.spec
     directions = None if index is None else index.directions
-    content = graph.build(spec, checkpoint.weights, checkpoint.fingerprint, scan, directions)
+    graphs = graph.build(spec, checkpoint.weights, checkpoint.fingerprint, scan, directions)
     log_z = float(reference.initial(spec, checkpoint.weights, 1).log_z[0])
-    engine = OnnxEngine(checkpoint, StepSession(content, spec, index), log_z, {})
+    engine = OnnxEngine(checkpoint, StepSession(graphs, spec, index), log_z, {})
     check_batching(engine, steps)
-    return Built(content, engine, log_z, b"" if index is None else index_bytes(index))
+    return Built(graphs, engine, log_z, b"" if index is None else index_bytes(index))
 
 
 def _index(checkpoint: Checkpoint, exact: OnnxEngine, steps: Sequence[Tokens]) -> ScanIndex | None:
@@ -190,13 +192,13 @@ def _save(model_dir: Path, checkpoint: Checkpoint, built: Built, report: ExportR
     step = Step(
         format=GRAPH_FORMAT,
         fingerprint=checkpoint.manifest.fingerprint,
-        graph_digest=digest_of(built.content),
+        graph_digests=built.graphs.digests(),
         scan=report.scan,
         initial_log_z=built.initial_log_z,
         index_digest=digest_of(built.index_content) if built.index_content else "",
         measured=measured,
     )
-    save_step(model_dir, step, built.content, built.index_content)
+    save_step(model_dir, step, built.graphs, built.index_content)
     _drop_foreign_calibration(model_dir, step.fingerprint)
 
 
@@ -222,8 +224,8 @@ def _check_limits(checkpoint: Checkpoint, scan: ScanName | None) -> None:
             f"the logit scale is {scale:.1f}, at most {MAX_LOGIT_SCALE} can be served; "
             "train with a smaller one or with weight decay"
         )
-    # Per item a row of the input table, one of the surprise table, and one of the scan.
-    size = 4 * spec.input_count * (5 * spec.hidden_width + 1)
+    # Per item a row of the input table, or one of the surprise table and one of the scan.
+    size = 4 * spec.input_count * 3 * spec.hidden_width
     if size > MAX_GRAPH_BYTES:
         raise ExportError(
             f"{spec.item_count} items with {spec.hidden_width} numbers each make a graph of "

@@ -26,7 +26,7 @@ EXTRA_CANDIDATES = 12
 
 
 def int8_scan(graph: GraphBuilder, queries: str, vectors: Floats, padded: str, top_k: int) -> Scan:
-    """The best K and log Z of queries [B, H]; ``padded`` [V or more, H + 1] names a constant that
+    """The best K and log Z of queries [B, H]; ``padded`` [V or more, H] names a constant that
     begins with the same vectors.
 
     log Z sums the int8 scores, those of the rescored items replaced by exact ones. The activation
@@ -82,7 +82,6 @@ def _exp(graph: GraphBuilder, scores: str, scale: str) -> str:
 
 def _rescored(graph: GraphBuilder, queries: str, padded: str, codes: str) -> str:
     """float32 logits of each row's own items, [B, n]."""
-    rows = graph("Gather", padded, codes)  # [B, n, H + 1]
-    wider = graph("Pad", queries, graph.constant([0, 0, 0, 1], "int64"))  # [B, H + 1]
+    rows = graph("Gather", padded, codes)  # [B, n, H]
     axis = graph.constant([2], "int64")
-    return graph("Squeeze", graph("MatMul", rows, graph("Unsqueeze", wider, axis)), axis)
+    return graph("Squeeze", graph("MatMul", rows, graph("Unsqueeze", queries, axis)), axis)

@@ -1,6 +1,6 @@
 """The served step with its matrix products in int8, by ONNX Runtime's own quantisers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -19,29 +19,37 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from model.engine import OnnxEngine
 from model.parity import first_rows
+from model.served import Graphs
 from model.spec import Tokens
 
 Scale = Literal["dynamic", "static"]
+Feed = dict[str, npt.NDArray[np.generic]]
 # Gemm is the recurrent step and the heads; the scan over the items has an int8 form of its own,
 # with an exact second pass.
 _PRODUCTS = "Gemm"
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, feeds: Iterator[dict[str, npt.NDArray[np.generic]]]) -> None:
+    def __init__(self, feeds: Iterator[Feed]) -> None:
         self._feeds = feeds
 
-    def get_next(self) -> dict[str, npt.NDArray[np.generic]] | None:
+    def get_next(self) -> Feed | None:
         return next(self._feeds, None)
 
 
-def quantised(graph: bytes, scale: Scale, engine: OnnxEngine, steps: Sequence[Tokens]) -> bytes:
-    """The graph with int8 weights and activations in its products.
+def quantised(graphs: Graphs, scale: Scale, engine: OnnxEngine, steps: Sequence[Tokens]) -> Graphs:
+    """The graphs with int8 weights and activations in their products.
 
     ``dynamic`` takes the activations' scale from each batch, ``static`` from the successive events
     ``steps``, which ``engine`` runs. Weights have 7 bits: with 8 the products saturate on
     processors without VNNI.
     """
+    feeds = [*zip(*_feeds(engine, steps), strict=True)]  # of each graph
+    made = (_quantised(*pair, scale) for pair in zip(graphs, feeds, strict=True))
+    return Graphs(*made)
+
+
+def _quantised(graph: bytes, feeds: Iterable[Feed], scale: Scale) -> bytes:
     model = onnx.load_from_string(graph)
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"  # the quantisers know nodes by name
@@ -51,7 +59,7 @@ def quantised(graph: bytes, scale: Scale, engine: OnnxEngine, steps: Sequence[To
     # What the dynamic quantiser calls the product that it makes of a Gemm first.
     products += [f"{name}_MatMul" for name in products]
     with TemporaryDirectory() as folder:
-        source, target = Path(folder) / "step.onnx", Path(folder) / "int8.onnx"
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
         if scale == "dynamic":
             quantize_dynamic(
@@ -66,7 +74,7 @@ def quantised(graph: bytes, scale: Scale, engine: OnnxEngine, steps: Sequence[To
             quantize_static(
                 source,
                 target,
-                _Reader(_feeds(engine, steps)),
+                _Reader(iter(feeds)),
                 quant_format=QuantFormat.QOperator,
                 op_types_to_quantize=[_PRODUCTS],
                 nodes_to_quantize=products,
@@ -77,21 +85,16 @@ def quantised(graph: bytes, scale: Scale, engine: OnnxEngine, steps: Sequence[To
         return target.read_bytes()
 
 
-def _feeds(
-    engine: OnnxEngine, steps: Sequence[Tokens]
-) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
+def _feeds(engine: OnnxEngine, steps: Sequence[Tokens]) -> Iterator[tuple[Feed, Feed]]:
+    """What the recurrence and the read-out are given at each of the steps."""
     memory = engine.initial(len(steps[0].item))
     for tokens in steps:
         memory = first_rows(memory, len(tokens.item))
-        feed: dict[str, npt.NDArray[np.generic]] = {
-            "item": tokens.item,
-            "action": tokens.action,
-            "gap": tokens.gap,
-            "chosen_action": tokens.action[:, None],
-            "hidden": memory.hidden,
-            "log_z": memory.log_z[:, None],
-        }
+        left = engine.advance(tokens, memory).memory
+        told: Feed = {"item": tokens.item, "action": tokens.action, "gap": tokens.gap}
         if engine.spec.features:
-            feed["dense"] = tokens.dense
-        yield feed
-        memory = engine.advance(tokens, memory).memory
+            told["dense"] = tokens.dense
+        asked: Feed = {"item": tokens.item, "chosen_action": tokens.action[:, None]}
+        memories: Feed = {"before": memory.hidden, "after": left.hidden}
+        yield {**told, "hidden": memory.hidden}, {**asked, **memories}
+        memory = left

@@ -17,6 +17,8 @@ Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
+Places = npt.NDArray[np.intp]
+
 CLOSE, OTHER = 0, 1
 RESERVED_ACTIONS = ("_close", "other")
 FORMAT = 1
@@ -142,6 +144,10 @@ class Tokens(msgspec.Struct, frozen=True):
     gap: Ints  # [B] gap codes
     dense: Floats  # [B, len(spec.features)]
 
+    def rows(self, places: Places | slice) -> "Tokens":
+        """Some of the events."""
+        return Tokens(*(getattr(self, name)[places] for name in self.__struct_fields__))
+
 
 class Memory(msgspec.Struct, frozen=True):
     """What the model keeps of each of B users between two events."""
@@ -164,10 +170,22 @@ class Advance(msgspec.Struct, frozen=True):
     purchase: Floats  # [B] probability of a purchase later in the session
     gap_logp: Floats  # [B, G-1] log-probabilities of the next gap code, codes 1 .. G-1
 
+    def rows(self, places: Places | slice) -> "Advance":
+        """What it says of some of the rows."""
+        memory = Memory(self.memory.hidden[places], self.memory.log_z[places])
+        names = self.__struct_fields__[1:]
+        return Advance(memory, *(getattr(self, name)[places] for name in names))
+
+
+Rounds = Sequence[int]
+"""How many of B users have a first token, a second one, ..: B and then ever fewer, or as many. The
+tokens come round by round, in each of them those of the first users in the same order; no rounds
+are one."""
+
 
 class Engine(Protocol):
-    """A served model. ``advance`` is a pure function of each row: the same bits for a row in any
-    batch. Rows may belong to any user of any partition."""
+    """A served model. ``advance`` is a pure function of each user's memory and tokens: the same
+    bits beside any others. Users may be of any partition."""
 
     @property
     def spec(self) -> ModelSpec: ...
@@ -190,7 +208,9 @@ class Engine(Protocol):
     def initial(self, rows: int) -> Memory:
         """Memory of ``rows`` users who have done nothing yet."""
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance: ...
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
+        """One step of B users, or several: see ``Rounds``. What comes back says of each of the N
+        tokens what a call with it alone would, under the memory that the one before it left."""
 
 
 def fingerprint_of(spec: ModelSpec, items: Sequence[str], arrays: Mapping[str, Any]) -> bytes:

@@ -114,11 +114,11 @@ def memory_of(cause: Cause, engine: Engine) -> MemorySummary | None:
 
 
 def step_of(cause: Cause, engine: Engine) -> ModelStep | None:
-    """The last call of the model that answers: for a late event, the one for its newest event."""
+    """The step that left the user's memory: for a late event, that of the user's newest one."""
     own = [step for step in cause.steps if step.version == engine.version]
     if not own:
         return None
-    step, spec = own[-1], engine.spec
+    step, spec = _last(own[-1], cause.after), engine.spec
     code = int(step.tokens.item[-1])
     dense = [round(float(value), 6) for value in step.tokens.dense[-1]]
     items, actions = _expectations(cause.before, engine)
@@ -132,6 +132,16 @@ def step_of(cause: Cause, engine: Engine) -> ModelStep | None:
         expected_items=items,
         expected_actions=actions,
     )
+
+
+def _last(step: Step, after: Rows | None) -> Step:
+    """The part of a call that left a user's memory: sessions that begin anew are played side by
+    side, so it need not be the last one."""
+    if after is None or len(step.tokens.item) == 1:
+        return step
+    left = np.flatnonzero((step.result.memory.hidden == after["hidden"][0]).all(axis=1))
+    place = left[-1:] if len(left) else np.array([len(step.tokens.item) - 1])
+    return step._replace(tokens=step.tokens.rows(place), result=step.result.rows(place))
 
 
 def _expectations(rows: Rows | None, engine: Engine) -> tuple[list[Expected], list[Expected]]:

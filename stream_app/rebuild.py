@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from model.spec import Advance, Engine, Floats, Memory, ModelSpec, Tokens, Vocabulary
+from model.spec import Advance, Engine, Floats, Memory, ModelSpec, Rounds, Tokens, Vocabulary
 from stream_app.core.batch import EventBatch, OutputBatch, Record, Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.events import AlertKind
@@ -24,7 +24,7 @@ Routes = Callable[[PartitionRecord], Route]
 
 
 class Step(NamedTuple):
-    """One call of a model, as it was made."""
+    """One call of a model, as it was made: for one token, or for several as ``Rounds`` has it."""
 
     version: str
     tokens: Tokens
@@ -61,8 +61,8 @@ class Delegate:
     def initial(self, rows: int) -> Memory:
         return self._engine.initial(rows)
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
-        return self._engine.advance(tokens, memory)
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
+        return self._engine.advance(tokens, memory, rounds)
 
 
 class Recorded(Delegate):
@@ -72,8 +72,8 @@ class Recorded(Delegate):
         super().__init__(engine)
         self._steps = steps
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
-        result = super().advance(tokens, memory)
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
+        result = super().advance(tokens, memory, rounds)
         self._steps.append(Step(self.version, tokens, memory, result))
         return result
 

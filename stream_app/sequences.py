@@ -19,6 +19,7 @@ from model.spec import (
     Floats,
     Memory,
     ModelSpec,
+    Rounds,
     Tokens,
     Vocabulary,
 )
@@ -77,12 +78,12 @@ class Silent:
         shape = (rows, self.spec.hidden_width)
         return Memory(np.zeros(shape, self.spec.memory_dtype), np.zeros(rows, np.float32))
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
         rows, spec = len(tokens.item), self.spec
         none = np.zeros(rows, np.float32)
         top = (rows, spec.top_k)
         return Advance(
-            memory=memory,
+            memory=self.initial(rows),
             item_surprise=none,
             action_surprise=none,
             top_items=np.zeros(top, np.int32),

@@ -86,6 +86,7 @@ TESTED_ELSEWHERE = {
     "stream_app/kafka/movement.py": "tests/kafka/test_lanes.py",
     "stream_app/bundled.py": "tests/commands/test_train.py",
     "stream_app/core/answers.py": "tests/core/test_decide.py",
+    "stream_app/core/around_steps.py": "tests/core/test_compiled.py",
     "stream_app/core/closes.py": "tests/core/test_judge.py",
     "stream_app/core/late.py": "tests/core/test_refold.py",
     "stream_app/core/memory.py": "tests/core/test_rounds.py",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
 from model.log import EventLog
-from model.spec import RESERVED_ACTIONS, Advance, Memory, Tokens
+from model.spec import RESERVED_ACTIONS, Advance, Memory, Rounds, Tokens
 from stream_app.core import features
 from stream_app.core.batch import Route
 from stream_app.core.config import CoreConfig
@@ -54,7 +54,7 @@ class Recording:
     def initial(self, rows: int) -> Memory:
         return self._engine.initial(rows)
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
         for row in range(len(tokens.item)):
             self.tokens.append(
                 (
@@ -64,7 +64,7 @@ class Recording:
                     tokens.dense[row].tolist(),
                 )
             )
-        return self._engine.advance(tokens, memory)
+        return self._engine.advance(tokens, memory, rounds)
 
 
 def tokens_of(log: EventLog) -> list[Token]:

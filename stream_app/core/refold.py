@@ -8,7 +8,7 @@ it is the best that can be known: a fresh memory that reads the whole ring. A la
 is, likewise, the largest surprise of its window that the ring still holds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from model.spec import Advance, Engine, Ints, Memory, ModelSpec, Tokens
 from stream_app.core import features, memory, window
+from stream_app.core.lanes import lanes
 from stream_app.core.state import ACTION_CODE, DWELL_SHIFT, STARTS_SESSION, Rows
+
+# What is folded in one call of the engine: the answers to all its events are there at once.
+LANES_AT_ONCE = 256
+# Histories whose windows are read at once, [n, L] each.
+EVENTS_AT_ONCE = 4_096
+
+_TOKEN = Tokens.__struct_fields__
 
 Counts = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -122,24 +130,52 @@ def refold(
     """
     columns: dict[str, Any] = {name: rows[name] for name in rows.dtype.names or ()}
     places, surprises = window.by_rank(rows), rows["ring"]["surprise"]
-    hidden, log_z = before.hidden.copy(), before.log_z.copy()  # [B, H], [B]
     half = engine.spec.ring_length // 2
-    for n in range(int((told.used - first).max(initial=0))):
-        lanes = np.flatnonzero(first + n < told.used)  # [b]
-        ranks = first[lanes] + n
-        tokens = told.tokens(lanes, ranks, engine.spec, burst_ms)
-        held = Memory(hidden[lanes], log_z[lanes])
-        starts = told.starts[lanes, ranks]
-        step = engine.advance(tokens, memory.met(held, starts, engine))
-        hidden[lanes], log_z[lanes] = step.memory.hidden, step.memory.log_z
-        new = np.flatnonzero(ranks >= priced[lanes])
-        surprises[lanes[new], places[lanes[new], ranks[new]]] = memory.surprise(step)[new]
-        if engine.spec.reset_at_session:
-            memory.expect_nothing(columns, lanes[starts])
-        see(Folded(lanes, ranks, tokens, step))
-        number = told.total[lanes] - told.used[lanes] + ranks + 1
-        memory.anchor(columns, lanes, step, number, half)
-        memory.remember(columns, lanes, step)
+    for start in range(0, len(rows), LANES_AT_ONCE):
+        chosen = np.arange(start, min(start + LANES_AT_ONCE, len(rows)))
+        for folded in _folded(chosen, told, first, before, engine, burst_ms):
+            own, ranks, step = folded.lanes, folded.ranks, folded.step
+            new = np.flatnonzero(ranks >= priced[own])
+            surprises[own[new], places[own[new], ranks[new]]] = memory.surprise(step)[new]
+            if engine.spec.reset_at_session:
+                memory.expect_nothing(columns, own[told.starts[own, ranks]])
+            see(folded)
+            number = told.total[own] - told.used[own] + ranks + 1
+            memory.anchor(columns, own, step, number, half)
+            memory.remember(columns, own, step)
+
+
+def _folded(
+    chosen: memory.Places,
+    told: History,
+    first: memory.Places,
+    before: Memory,
+    engine: Engine,
+    burst_ms: int,
+) -> Iterator[Folded]:
+    """The steps of the histories ``chosen``, played in one call: the first ones of all, then the
+    second ones."""
+    spec, events = engine.spec, told.used[chosen] - first[chosen]
+    users = np.repeat(chosen, events)  # [N]
+    if not len(users):
+        return
+    number = np.arange(len(users)) - np.repeat(np.cumsum(events) - events, events)
+    ranks = first[users] + number
+    starts = told.starts[users, ranks]
+    order = lanes(users, starts if spec.reset_at_session else None)
+    by_place = np.argsort(order.place)
+    parts = [
+        told.tokens(users[part], ranks[part], spec, burst_ms)
+        for part in np.split(by_place, range(EVENTS_AT_ONCE, len(users), EVENTS_AT_ONCE))
+    ]
+    tokens = Tokens(*(np.concatenate([getattr(part, name) for part in parts]) for name in _TOKEN))
+    opened = by_place[: order.rounds[0]]
+    held = Memory(before.hidden[users[opened]], before.log_z[users[opened]])
+    step = engine.advance(tokens, memory.met(held, starts[opened], engine), order.rounds)
+    for n in range(int(number.max()) + 1):
+        own = np.flatnonzero(number == n)  # [b]
+        at = order.place[own]
+        yield Folded(users[own], ranks[own], tokens.rows(at), step.rows(at))
 
 
 def rebuild(

@@ -29,7 +29,7 @@ import numpy as np
 from model.checkpoint import save
 from model.engine import open_engine
 from model.export import export
-from model.spec import Advance, Engine, Memory, Tokens
+from model.spec import Advance, Engine, Memory, Rounds, Tokens
 from stream_app.core.batch import OutputBatch, Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.pipeline import Stage, play
@@ -56,10 +56,10 @@ class TimedEngine(Delegate):
         super().__init__(engine)
         self.spent_ns = 0
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
         start_ns = time.process_time_ns()
         try:
-            return super().advance(tokens, memory)
+            return super().advance(tokens, memory, rounds)
         finally:
             self.spent_ns += time.process_time_ns() - start_ns
 

@@ -15,6 +15,7 @@ import msgspec
 from model.engine import EngineError, open_engine
 from model.export import export
 from stream_app.kafka.jars import cache_root
+from tests.bench.plain_graph import PLAIN_GRAPH_FILE, save_plain
 
 FEW_ITEMS, SOME_ITEMS = 17_000, 43_000
 CLICKS = 110_000
@@ -60,12 +61,13 @@ def prepare(
     """The model of a shop with ``items`` known items, and the shop's first clicks on them."""
     log, model = shop_log(folder, items, tell), trained_model(folder, items, tell)
     plain = folder / f"plain-model-{items}"
-    if not is_served(plain, of=model):
+    if not is_served(plain, of=model) or not (plain / PLAIN_GRAPH_FILE).exists():
         tell(f"exporting the model of {items:,} items as one graph")
         part = plain.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(model, part, ignore=shutil.ignore_patterns("train"))
         export(part, scan="int8")
+        save_plain(part)
         shutil.rmtree(plain, ignore_errors=True)
         part.rename(plain)
     known = frozenset(json.loads((model / "items.json").read_bytes()))

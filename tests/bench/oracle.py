@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from model.engine import OnnxEngine, open_engine
-from model.spec import Advance, Memory, Tokens
+from model.spec import Advance, Memory, Rounds, Tokens
 from stream_app.core.config import CoreConfig
 from stream_app.partitioning import partition_of
 from stream_app.replay import InputRecord, Replay
@@ -35,9 +35,9 @@ class Timed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
         begun = time.process_time()
-        found = self._engine.advance(tokens, memory)
+        found = self._engine.advance(tokens, memory, rounds)
         self.seconds += time.process_time() - begun
         self.events += len(tokens.item)
         return found

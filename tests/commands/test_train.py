@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from model.engine import EngineError, open_engine
+from model.served import GRAPH_FILES
 from stream_app.bundled import BUNDLED, model_directory
 from stream_app.cli import app
 
@@ -54,11 +55,11 @@ def test_evaluate_writes_what_it_prints(folder: Path) -> None:
 
 
 def test_export_makes_the_same_graph_again(folder: Path) -> None:
-    graph = folder / "model" / "step.onnx"
-    before = graph.read_bytes()
+    graphs = [folder / "model" / name for name in GRAPH_FILES]
+    before = [graph.read_bytes() for graph in graphs]
     done = run("export", folder / "model")
     assert done.exit_code == 0, done.output
-    assert graph.read_bytes() == before
+    assert [graph.read_bytes() for graph in graphs] == before
 
 
 def test_replay_answers_every_record(folder: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
-from model.spec import Advance, Engine, Memory, Tokens
+from model.spec import Advance, Engine, Memory, Rounds, Tokens
 from stream_app.core import shadow as shadow_module
 from stream_app.core.batch import OutputBatch, Route, ShadowSums
 from stream_app.core.pipeline import play
@@ -104,11 +104,11 @@ class Broken:
         self.vocabulary, self.calibration = engine.vocabulary, engine.calibration
         self.initial, self._engine, self._calls = engine.initial, engine, 0
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
         self._calls += 1
         if self._calls > 2:
             raise MemoryError("no room")
-        return self._engine.advance(tokens, memory)
+        return self._engine.advance(tokens, memory, rounds)
 
 
 def test_a_shadow_that_fails_says_so_and_the_live_model_goes_on(tiny_engine_with: Make) -> None:

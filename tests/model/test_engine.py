@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from model.checkpoint import MANIFEST_FILE, save
 from model.engine import EngineError, OnnxEngine, open_engine
 from model.parity import outputs_of
-from model.served import GRAPH_FILE, STEP_FILE, digest_of
+from model.served import GRAPH_FILES, STEP_FILE, digest_of
 from model.session import rows_per_call
 from model.spec import Memory, Tokens
 from model.stand_in import random_tokens
@@ -88,6 +88,37 @@ def test_batches_of_any_length_are_taken(tiny_engine: OnnxEngine) -> None:
         np.testing.assert_array_equal(values[0], whole[name][-1], err_msg=name)
     none = tiny_engine.advance(tokens_of(tiny_engine, 0), tiny_engine.initial(0))
     assert none.top_items.shape == (0, tiny_engine.spec.top_k)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=40), seed=st.integers(0, 99))
+@pytest.mark.parametrize("shape", SHAPES[::2], ids=lambda s: f"{s['scan']}_{s['item_count']}")
+def test_many_rounds_are_one_after_the_other(
+    tiny_engine_with: Callable[..., OnnxEngine],
+    shape: dict[str, object],
+    lengths: list[int],
+    seed: int,
+) -> None:
+    engine = tiny_engine_with(**shape)
+    lengths.sort(reverse=True)
+    rounds = [sum(length > n for length in lengths) for n in range(lengths[0])]
+    earlier, *_ = random_tokens(engine.spec, rows=len(lengths), length=1, seed=seed)
+    (tokens,) = random_tokens(engine.spec, rows=sum(rounds), length=1, seed=seed + 1)
+    memory = engine.advance(earlier, engine.initial(len(lengths))).memory
+    whole, start = outputs_of(engine.advance(tokens, memory, rounds)), 0
+    for size in rounds:
+        own = slice(start, start + size)
+        before = Memory(memory.hidden[:size], memory.log_z[:size])
+        step = engine.advance(tokens.rows(own), before)
+        for name, wanted in outputs_of(step).items():
+            np.testing.assert_array_equal(whole[name][own], wanted, err_msg=name)
+        memory, start = step.memory, start + size
+
+
+@pytest.mark.parametrize("rounds", [[4], [2, 3], [3, 3], [0, 5]])
+def test_rounds_that_are_none_are_refused(tiny_engine: OnnxEngine, rounds: list[int]) -> None:
+    with pytest.raises(EngineError, match="5 tokens do not come in rounds of"):
+        tiny_engine.advance(tokens_of(tiny_engine, 5), tiny_engine.initial(rounds[0]), rounds)
 
 
 def test_results_belong_to_the_caller(tiny_engine: OnnxEngine) -> None:
@@ -168,7 +199,7 @@ def test_half_a_model_is_refused(model_dir: Path, name: str) -> None:
         open_engine(model_dir)
 
 
-@pytest.mark.parametrize("name", [GRAPH_FILE, STEP_FILE])
+@pytest.mark.parametrize("name", [*GRAPH_FILES, STEP_FILE])
 def test_a_model_that_was_not_exported_is_refused(model_dir: Path, name: str) -> None:
     (model_dir / name).unlink()
     with pytest.raises(EngineError, match=f"{name} cannot be read .* export it"):
@@ -182,11 +213,12 @@ def test_a_model_trained_anew_asks_for_an_export(model_dir: Path) -> None:
         open_engine(model_dir)
 
 
-def test_a_changed_graph_is_refused(model_dir: Path) -> None:
-    content = bytearray((model_dir / GRAPH_FILE).read_bytes())
+@pytest.mark.parametrize("name", GRAPH_FILES)
+def test_a_changed_graph_is_refused(model_dir: Path, name: str) -> None:
+    content = bytearray((model_dir / name).read_bytes())
     content[len(content) // 2] ^= 1
-    (model_dir / GRAPH_FILE).write_bytes(content)
-    with pytest.raises(EngineError, match=r"is not the file that step\.json describes"):
+    (model_dir / name).write_bytes(content)
+    with pytest.raises(EngineError, match=r"are not the files that step\.json describes"):
         open_engine(model_dir)
 
 
@@ -195,17 +227,22 @@ def rewrite_step(model_dir: Path, **changes: object) -> None:
     (model_dir / STEP_FILE).write_text(json.dumps(step | changes))
 
 
-def test_a_graph_of_another_model_is_refused(model_dir: Path, tmp_path: Path) -> None:
+def digests(model_dir: Path) -> list[str]:
+    return [digest_of((model_dir / name).read_bytes()) for name in GRAPH_FILES]
+
+
+@pytest.mark.parametrize("name", GRAPH_FILES)
+def test_a_graph_of_another_model_is_refused(model_dir: Path, tmp_path: Path, name: str) -> None:
     other = write_tiny_model(tmp_path / "other", open_engine(model_dir).spec, seed=1)
-    shutil.copy(other / GRAPH_FILE, model_dir / GRAPH_FILE)
-    rewrite_step(model_dir, graph_digest=digest_of((other / GRAPH_FILE).read_bytes()))
-    with pytest.raises(EngineError, match="names format 1 and model"):
+    shutil.copy(other / name, model_dir / name)
+    rewrite_step(model_dir, graph_digests=digests(model_dir))
+    with pytest.raises(EngineError, match=f"{name} names format 2 and model"):
         open_engine(model_dir)
 
 
 def test_a_file_that_is_no_graph_is_refused(model_dir: Path) -> None:
-    (model_dir / GRAPH_FILE).write_bytes(b"no graph")
-    rewrite_step(model_dir, graph_digest=digest_of(b"no graph"))
+    (model_dir / GRAPH_FILES[0]).write_bytes(b"no graph")
+    rewrite_step(model_dir, graph_digests=digests(model_dir))
     with pytest.raises(EngineError, match="cannot open the graph"):
         open_engine(model_dir)
 
@@ -213,7 +250,8 @@ def test_a_file_that_is_no_graph_is_refused(model_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has format 2, this version serves 1"),
+        ({"format": 1, "graph_digest": "0"}, "has format 1, this version serves 2; export"),
+        ({"format": 3}, "has format 3, this version serves 2"),
         ({"scan": "magic"}, "describes no served step"),
         ({"surprise": 1}, "describes no served step"),
     ],
@@ -227,7 +265,7 @@ def test_another_format_is_refused(
 
 
 def test_a_file_beyond_the_limit_is_not_read(model_dir: Path) -> None:
-    with (model_dir / GRAPH_FILE).open("r+b") as file:
+    with (model_dir / GRAPH_FILES[1]).open("r+b") as file:
         file.truncate(1 << 31)  # sparse: takes no space
     with pytest.raises(EngineError, match="at most 2147483647 can be served"):
         open_engine(model_dir)

@@ -14,7 +14,7 @@ from model.engine import EngineError, open_engine
 from model.export import Candidate, ExportError, ExportReport, choose, export, is_large
 from model.measure import Agreement
 from model.parity import ParityError
-from model.served import GRAPH_FILE, INDEX_FILE, STEP_FILE, ScanName, Step
+from model.served import GRAPH_FILES, INDEX_FILE, STEP_FILE, ScanName, Step
 from model.stand_in import random_tokens
 from tests.tiny_model import random_weights, tiny_spec
 
@@ -40,14 +40,15 @@ def test_what_was_exported_opens_elsewhere(trained: Path, tmp_path: Path) -> Non
     assert engine.version == f"tiny-{load(elsewhere).manifest.fingerprint}"
     step = msgspec.json.decode((elsewhere / STEP_FILE).read_bytes(), type=Step)
     assert msgspec.convert(step.measured, ExportReport) == report
-    assert str(tmp_path).encode() not in (elsewhere / GRAPH_FILE).read_bytes()
+    for name in GRAPH_FILES:
+        assert str(tmp_path).encode() not in (elsewhere / name).read_bytes()
 
 
-def test_two_exports_of_a_model_give_one_graph(trained: Path) -> None:
+def test_two_exports_of_a_model_give_the_same_graphs(trained: Path) -> None:
     export(trained)
-    first = (trained / GRAPH_FILE).read_bytes()
+    first = [(trained / name).read_bytes() for name in GRAPH_FILES]
     export(trained)
-    assert (trained / GRAPH_FILE).read_bytes() == first
+    assert [(trained / name).read_bytes() for name in GRAPH_FILES] == first
 
 
 def test_progress_hears_every_stage(trained: Path) -> None:
@@ -90,10 +91,10 @@ def test_a_logit_scale_that_would_overflow_is_refused(tmp_path: Path, scale: flo
 def test_a_graph_too_large_to_serve_is_refused_before_it_is_built(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter, "MAX_GRAPH_BYTES", 5_000)
+    monkeypatch.setattr(exporter, "MAX_GRAPH_BYTES", 4_000)
     with pytest.raises(ExportError, match="narrower"):
         export(trained)
-    assert not (trained / GRAPH_FILE).exists()
+    assert not any((trained / name).exists() for name in GRAPH_FILES)
 
 
 @pytest.mark.parametrize("scan", ["int8", "projected"])

@@ -17,8 +17,7 @@ TOP_K = 20
 
 
 def build(graph: GraphBuilder, queries: str, vectors: Floats, top_k: int) -> Scan:
-    padded = np.concatenate([vectors, np.full((len(vectors), 1), -1.0, np.float32)], axis=1)
-    return int8_scan(graph, queries, vectors, graph.constant(padded), top_k)
+    return int8_scan(graph, queries, vectors, graph.constant(vectors), top_k)
 
 
 def on_the_grid(rng: np.random.Generator, rows: int, width: int, steps: int) -> Floats:

@@ -8,7 +8,7 @@ import pytest
 
 from model.engine import OnnxEngine
 from model.measure import BATCH_SIZES, SECONDS_PER_SIZE, agreement, latency_us, raced_us
-from model.spec import Advance, Memory, Tokens
+from model.spec import Advance, Memory, Rounds, Tokens
 from model.stand_in import random_tokens
 
 
@@ -18,8 +18,8 @@ class Blurred:
     def __init__(self, engine: OnnxEngine, log_z_error: float, lost: int) -> None:
         self.engine, self.log_z_error, self.lost = engine, log_z_error, lost
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
-        result = self.engine.advance(tokens, memory)
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
+        result = self.engine.advance(tokens, memory, rounds)
         items = result.top_items.copy()
         items[:, items.shape[1] - self.lost :] = -1
         log_z = result.memory.log_z + np.float32(self.log_z_error)
@@ -76,10 +76,10 @@ def test_engines_run_in_turn_on_the_same_events(
         def __getattr__(self, name: str) -> object:
             return getattr(self.engine, name)
 
-        def advance(self, tokens: Tokens, memory: Memory) -> Advance:
+        def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
             order.append(self.name)
             heard.append(tokens.item)
-            return self.engine.advance(tokens, memory)
+            return self.engine.advance(tokens, memory, rounds)
 
     heard: list[np.ndarray] = []
     steps = random_tokens(tiny_engine.spec, rows=30, length=2, seed=3)

@@ -12,7 +12,7 @@ from model.checkpoint import Checkpoint, load, save
 from model.engine import OnnxEngine, open_engine
 from model.export import export
 from model.parity import ParityError, check_batching, check_parity, distances
-from model.spec import Advance, Memory, Tokens
+from model.spec import Advance, Memory, Rounds, Tokens
 from model.stand_in import random_tokens
 from tests.tiny_model import random_weights
 
@@ -26,8 +26,8 @@ class Tampered:
     def __getattr__(self, name: str) -> object:
         return getattr(self.engine, name)
 
-    def advance(self, tokens: Tokens, memory: Memory) -> Advance:
-        result = self.engine.advance(tokens, memory)
+    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
+        result = self.engine.advance(tokens, memory, rounds)
         if self.only_rows is not None and len(tokens.item) != self.only_rows:
             return result
         if self.name == "hidden":

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from model.engine import EngineError, open_engine
 from model.registry import Registry, RegistryError
+from model.served import GRAPH_FILES
 from tests.tiny_model import tiny_spec, write_tiny_model
 
 AT = "2026-01-02T03:04:05+00:00"
@@ -42,9 +43,9 @@ def test_a_model_is_served_from_the_registry_as_from_its_own_folder(
     for model, version in zip(models, registry.versions(), strict=True):
         assert open_engine(registry.path_of(version)).version == version
         assert registry.manifest_of(version).fingerprint == version.rpartition("-")[2]
-        assert (registry.path_of(version) / "step.onnx").read_bytes() == (
-            model / "step.onnx"
-        ).read_bytes()
+        for name in GRAPH_FILES:
+            held = (registry.path_of(version) / name).read_bytes()
+            assert held == (model / name).read_bytes()
 
 
 def test_lineage_is_kept(models: list[Path], tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_what_cannot_be_served_is_neither_added_nor_promoted(
     models: list[Path], filled: Path, tmp_path: Path
 ) -> None:
     broken = shutil.copytree(models[0], tmp_path / "broken")
-    (broken / "step.onnx").write_bytes(b"no graph")
+    (broken / GRAPH_FILES[0]).write_bytes(b"no graph")
     empty = Registry(tmp_path / "empty")
     with pytest.raises(EngineError, match="export the model again"):
         empty.add(broken, AT)
@@ -102,7 +103,7 @@ def test_what_cannot_be_served_is_neither_added_nor_promoted(
     registry = copied(filled, tmp_path)
     version = registry.versions()[1]
     registry.promote(registry.versions()[0], AT)
-    (registry.path_of(version) / "step.onnx").write_bytes(b"no graph")
+    (registry.path_of(version) / GRAPH_FILES[1]).write_bytes(b"no graph")
     with pytest.raises(EngineError, match="export the model again"):
         registry.promote(version, AT)
     assert registry.live() == registry.versions()[0]

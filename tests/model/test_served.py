@@ -5,13 +5,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from model.served import GRAPH_FILE, STEP_FILE, Step, digest_of, save_step, score_columns
+from model.served import (
+    FORMER_GRAPH_FILE,
+    GRAPH_FILES,
+    STEP_FILE,
+    Graphs,
+    Step,
+    digest_of,
+    save_step,
+    score_columns,
+)
 from tests.tiny_model import tiny_spec
 
+GRAPHS = Graphs(b"recurrence", b"read_out")
 STEP = Step(
-    format=1,
+    format=2,
     fingerprint="0123456789abcdef",
-    graph_digest=digest_of(b"graph"),
+    graph_digests=GRAPHS.digests(),
     scan="exact",
     initial_log_z=1 / 3,
     measured={"parity": 1e-6},
@@ -19,10 +29,12 @@ STEP = Step(
 
 
 def test_a_step_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    save_step(tmp_path, STEP, b"graph")
+    (tmp_path / FORMER_GRAPH_FILE).write_bytes(b"of an older export")
+    save_step(tmp_path, STEP, GRAPHS)
     assert msgspec.json.decode((tmp_path / STEP_FILE).read_bytes(), type=Step) == STEP
-    assert (tmp_path / GRAPH_FILE).read_bytes() == b"graph"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [STEP_FILE, GRAPH_FILE]
+    assert tuple((tmp_path / name).read_bytes() for name in GRAPH_FILES) == GRAPHS
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == sorted([STEP_FILE, *GRAPH_FILES])
 
 
 @pytest.mark.parametrize("change", [{"scan": "magic"}, {"extra": 1}, {"format": "one"}])

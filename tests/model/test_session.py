@@ -1,11 +1,12 @@
-"""Buffers of a fixed size, bound once per batch size, and only to the graph of their model."""
+"""The served graphs over shared buffers, and only those of their model."""
 
 import numpy as np
 import pytest
 
 from model import graph
-from model.session import ALIGNMENT_BYTES, CALL_ROWS, SessionError, StepSession, rows_per_call
-from model.spec import Memory
+from model.bound_graph import SessionError
+from model.served import Graphs
+from model.session import CALL_ROWS, StepSession, rows_per_call
 from model.stand_in import random_tokens
 from tests.tiny_model import random_weights, tiny_spec
 
@@ -13,30 +14,34 @@ SPEC = tiny_spec(features=("a", "b"))
 
 
 @pytest.fixture(scope="module")
-def content() -> bytes:
+def graphs() -> Graphs:
     return graph.build(SPEC, random_weights(SPEC), b"12345678")
 
 
-def test_rows_outside_a_call_change_nothing(content: bytes) -> None:
-    session = StepSession(content, SPEC)
+def test_a_part_of_the_rows_is_read_out_as_with_all(graphs: Graphs) -> None:
+    session = StepSession(graphs, SPEC)
     (tokens,) = random_tokens(SPEC, rows=9, length=1, seed=0)
-    memory = Memory(np.zeros((9, 8), np.float16), np.zeros(9, np.float32))
-    session.run(tokens, memory, 0, 9)
+    before, after = session.recur(tokens, np.zeros((9, 8), np.float16), [9])
+    session.read_out(tokens, before, after, 0, 9)
     whole = session.scores[:9].copy()
-    session.run(tokens, memory, 4, 6)
+    session.read_out(tokens, before, after, 4, 6)
     np.testing.assert_array_equal(session.scores[:2], whole[4:6])
     np.testing.assert_array_equal(session.scores[2:9], whole[2:])
 
 
-def test_every_buffer_begins_alike(content: bytes) -> None:
-    sessions = [StepSession(content, SPEC) for _ in range(5)]
-    arrays = [array for one in sessions for array in (one.scores, one.new_hidden, one.top_items)]
-    assert {array.ctypes.data % ALIGNMENT_BYTES for array in arrays} == {0}
+def test_a_round_meets_what_the_one_before_it_left(graphs: Graphs) -> None:
+    session = StepSession(graphs, SPEC)
+    (tokens,) = random_tokens(SPEC, rows=9, length=1, seed=0)
+    hidden = np.full((4, 8), 0.5, np.float16)
+    before, after = session.recur(tokens, hidden, [4, 3, 2])
+    np.testing.assert_array_equal(before[:4], hidden)
+    np.testing.assert_array_equal(before[4:7], after[:3])
+    np.testing.assert_array_equal(before[7:], after[4:6])
 
 
-def test_the_graph_says_what_it_was_built_of(content: bytes) -> None:
-    metadata = StepSession(content, SPEC).metadata
-    assert metadata == {"format": "1", "fingerprint": b"12345678".hex()}
+def test_the_graphs_say_what_they_were_built_of(graphs: Graphs) -> None:
+    told = {"format": "2", "fingerprint": b"12345678".hex()}
+    assert StepSession(graphs, SPEC).metadata == (told, told)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +55,9 @@ def test_the_graph_says_what_it_was_built_of(content: bytes) -> None:
     ],
     ids=["features", "no features", "width", "type", "top_k"],
 )
-def test_a_graph_of_other_shapes_is_refused(content: bytes, other: object) -> None:
+def test_graphs_of_other_shapes_are_refused(graphs: Graphs, other: object) -> None:
     with pytest.raises(SessionError, match="spec asks for"):
-        StepSession(content, other)  # type: ignore[arg-type]
-
-
-def test_what_is_no_graph_is_refused() -> None:
-    with pytest.raises(SessionError, match=r"ONNX Runtime .* cannot open"):
-        StepSession(b"no graph", SPEC)
+        StepSession(graphs, other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("items", [1, 30, 17_000, 500_000])

@@ -12,7 +12,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"changes", changes, METH_VARARGS, NULL},
     {"heap", new_heap, METH_NOARGS, NULL},      {"push", push, METH_VARARGS, NULL},
     {"pop", pop, METH_VARARGS, NULL},           {"packed", packed, METH_VARARGS, NULL},     {"half", half_bits, METH_VARARGS, NULL},
-    {"enter", enter, METH_VARARGS, NULL},
+    {"lanes", lanes, METH_VARARGS, NULL},       {"enter", enter, METH_VARARGS, NULL},
     {"leave", leave, METH_VARARGS, NULL},       {NULL, NULL, 0, NULL},
 };
 

@@ -131,6 +131,7 @@ PyObject *push(PyObject *module, PyObject *args);
 PyObject *pop(PyObject *module, PyObject *args);
 PyObject *packed(PyObject *module, PyObject *args);
 PyObject *half_bits(PyObject *module, PyObject *args);
+PyObject *lanes(PyObject *module, PyObject *args);
 PyObject *enter(PyObject *module, PyObject *args);
 PyObject *leave(PyObject *module, PyObject *args);
 

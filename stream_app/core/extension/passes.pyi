@@ -46,14 +46,23 @@ def pop(heap: object, now_ms: int) -> tuple[int, int, int, int] | None: ...
 def half(value: float) -> tuple[int, float]:
     """The bits of a float32 as a float16, and what those are worth."""
 
+def lanes(
+    table: npt.NDArray[np.uint8],
+    chosen: npt.NDArray[np.intp],
+    places: npt.NDArray[np.intp],
+    resets: bool,
+) -> list[int]: ...
 def enter(
     row_bytes: npt.NDArray[np.uint8],
     layout: object,
     table: npt.NDArray[np.uint8],
     chosen: npt.NDArray[np.intp],
+    places: npt.NDArray[np.intp],
     features: tuple[npt.NDArray[np.generic], ...],
     tokens: tuple[npt.NDArray[np.generic], ...],
+    windows: npt.NDArray[np.uint8],
     hidden: npt.NDArray[np.uint8],
+    log_z: npt.NDArray[np.float32],
     window_ms: int,
     burst_ms: int,
     fresh: tuple[bytes, float] | None,
@@ -63,11 +72,13 @@ def leave(
     layout: object,
     table: npt.NDArray[np.uint8],
     chosen: npt.NDArray[np.intp],
+    places: npt.NDArray[np.intp],
+    windows: npt.NDArray[np.uint8],
     found: tuple[npt.NDArray[np.generic], ...],
     hidden: npt.NDArray[np.uint8],
     results: tuple[npt.NDArray[np.generic], ...],
-    window_ms: int,
     half_ring: int,
+    resets: bool,
 ) -> None: ...
 def addresses(*arrays: npt.NDArray[Any] | None) -> tuple[int | None, ...]: ...
 def keep_newest(
