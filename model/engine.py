@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from model.served import (
     STEP_FILE,
     Graphs,
     Step,
+    columns_of,
     digest_of,
     score_columns,
 )
@@ -72,12 +73,8 @@ class OnnxEngine:
             self._memory_dtype
         )
         self._initial_log_z = np.float32(initial_log_z)
-        ends = np.cumsum(list(score_columns(spec).values())).tolist()
-        self._parts = {
-            name: slice(start, end)
-            for name, start, end in zip(score_columns(spec), [0, *ends], ends, strict=False)
-        }
-        self._log_z = self._parts["log_z"].start
+        self._columns = columns_of(spec)
+        self._dtypes = (_INT, _INT, _INT, _FLOAT, self._memory_dtype, _FLOAT)
 
     @property
     def spec(self) -> ModelSpec:
@@ -119,38 +116,38 @@ class OnnxEngine:
         rows, session = len(tokens.item), self._session
         sizes = rounds or (rows,)
         self._check(tokens, memory, rows, sizes)
-        before, after = session.recur(tokens, memory.hidden, sizes)
-        top_items: Ints = np.empty((rows, self._spec.top_k), np.int32)
-        scores: Floats = np.empty((rows, session.scores.shape[1]), np.float32)
-        for start in range(0, rows, session.rows):
-            end = min(start + session.rows, rows)
-            session.read_out(tokens, before, after, start, end)
-            top_items[start:end] = session.top_items[: end - start]
-            scores[start:end] = session.scores[: end - start]
-        self._price(tokens.item, _met(memory.log_z, scores[:, self._log_z], sizes), scores)
+        if len(sizes) == 1 and rows <= session.rows:
+            after, top_items, scores = session.step(tokens, memory.hidden)
+        else:
+            before, after = session.recur(tokens, memory.hidden, sizes)
+            top_items, scores = session.read_out(tokens, before, after)
+        self._price(tokens.item, memory.log_z, scores, sizes)
         # A NaN or an infinity anywhere makes the sum one; the sum is the cheapest question.
         if not math.isfinite(np.add.reduce(scores, axis=None)):
             self._refuse_scores(scores)
         return self._advance(after, top_items, scores)
 
-    def _price(self, item: Ints, log_z: Floats, scores: Floats) -> None:
-        """Make surprises of the logits of items under memories with ``log_z`` [N]."""
-        surprise = scores[:, self._parts["item_surprise"].start]
+    def _price(self, item: Ints, log_z: Floats, scores: Floats, rounds: Rounds) -> None:
+        """Make surprises of the items' logits: ``log_z`` [B] is of the memories that B users had,
+        what later tokens met is in ``scores`` [N, W]."""
+        if len(rounds) > 1:
+            log_z = _met(log_z, scores[:, self._columns["log_z"]], rounds)
+        surprise = scores[:, self._columns["item_surprise"]]
         np.subtract(log_z, surprise, out=surprise)
-        np.multiply(surprise, item < self._spec.item_count, out=surprise)
+        surprise *= item < self._spec.item_count
 
     def _advance(self, new_hidden: Hidden, top_items: Ints, scores: Floats) -> Advance:
-        part = {name: scores[:, columns] for name, columns in self._parts.items()}
+        part = self._columns
         return Advance(
-            memory=Memory(new_hidden, part["log_z"][:, 0]),
-            item_surprise=part["item_surprise"][:, 0],
-            action_surprise=part["action_surprise"][:, 0],
+            memory=Memory(new_hidden, scores[:, part["log_z"]]),
+            item_surprise=scores[:, part["item_surprise"]],
+            action_surprise=scores[:, part["action_surprise"]],
             top_items=top_items,
-            top_logp=part["top_logp"],
-            action_logp=part["action_logp"],
-            cart=part["intent"][:, 0],
-            purchase=part["intent"][:, 1],
-            gap_logp=part["gap_logp"],
+            top_logp=scores[:, part["top_logp"]],
+            action_logp=scores[:, part["action_logp"]],
+            cart=scores[:, part["cart"]],
+            purchase=scores[:, part["purchase"]],
+            gap_logp=scores[:, part["gap_logp"]],
         )
 
     def _check(self, tokens: Tokens, memory: Memory, rows: int, rounds: Rounds) -> None:
@@ -158,19 +155,15 @@ class OnnxEngine:
         is_one = len(rounds) == 1 and users == rows
         if not is_one and (sum(rounds) != rows or any(b < a for a, b in pairwise(rounds[::-1]))):
             raise EngineError(f"{rows} tokens do not come in rounds of {list(rounds)}")
-        for name, array, dtype, shape in (
-            ("item", tokens.item, _INT, (rows,)),
-            ("action", tokens.action, _INT, (rows,)),
-            ("gap", tokens.gap, _INT, (rows,)),
-            ("dense", tokens.dense, _FLOAT, (rows, len(spec.features))),
-            ("hidden", memory.hidden, self._memory_dtype, (users, spec.hidden_width)),
-            ("log_z", memory.log_z, _FLOAT, (users,)),
+        hidden, log_z = memory.hidden, memory.log_z
+        arrays = (tokens.item, tokens.action, tokens.gap, tokens.dense, hidden, log_z)
+        shapes: tuple[tuple[int, ...], ...] = ((rows,), (rows,), (rows,))
+        shapes += ((rows, len(spec.features)), (users, spec.hidden_width), (users,))
+        if (
+            tuple([array.dtype for array in arrays]) != self._dtypes
+            or tuple([array.shape for array in arrays]) != shapes
         ):
-            if array.shape != shape or (array.dtype is not dtype and array.dtype != dtype):
-                raise EngineError(
-                    f"{name} is {array.dtype}{list(array.shape)}; {shape[0]} rows of model "
-                    f"{spec.name} need {dtype}{list(shape)}"
-                )
+            self._refuse_arrays(arrays, shapes)
         for name, codes, count in (
             ("item", tokens.item, spec.input_count),
             ("action", tokens.action, len(spec.actions)),
@@ -185,9 +178,19 @@ class OnnxEngine:
         if spec.features and not math.isfinite(np.add.reduce(tokens.dense, axis=None)):
             raise EngineError("dense holds NaN, infinity or huge numbers; features must be finite")
 
+    def _refuse_arrays(self, arrays: tuple[Any, ...], shapes: tuple[tuple[int, ...], ...]) -> None:
+        names = ("item", "action", "gap", "dense", "hidden", "log_z")
+        for name, array, dtype, shape in zip(names, arrays, self._dtypes, shapes, strict=True):
+            if array.shape != shape or array.dtype != dtype:
+                raise EngineError(
+                    f"{name} is {array.dtype}{list(array.shape)}; {shape[0]} rows of model "
+                    f"{self._spec.name} need {dtype}{list(shape)}"
+                )
+
     def _refuse_scores(self, scores: Floats) -> None:
         row, column = np.argwhere(~np.isfinite(scores))[0]
-        name = next(name for name, part in self._parts.items() if column < part.stop)
+        ends = np.cumsum(list(score_columns(self._spec).values()))
+        name = list(score_columns(self._spec))[int(np.searchsorted(ends, column, side="right"))]
         raise EngineError(
             f"row {row} of {len(scores)} got {scores[row, column]} as {name}: its memory holds NaN "
             "or infinity, or its features are huge; such a state cannot be used further"

@@ -88,7 +88,7 @@ def _read_out(
     vectors = scaled_directions(spec, weights)  # [V, H]
     padded = graph.constant(_padded(spec, vectors))  # [input_count, H]
     prices = _prices(graph, weights, before, graph("Gather", padded, item), chosen_action)
-    queries = _unit(graph, after)
+    queries = _unit(graph, after, "queries")
     heads = _heads(graph, spec, weights, after)
     if directions is not None:
         scanned = [_to_be_scanned(graph, spec, queries, directions)]
@@ -124,10 +124,10 @@ def _prices(
     return _Prices(graph.row_sums(products, matrix.shape[1]), graph("Neg", chosen))
 
 
-def _unit(graph: GraphBuilder, hidden: str) -> str:
+def _unit(graph: GraphBuilder, hidden: str, name: str = "") -> str:
     """Rows of length 1. Zero stays zero; NORM_FLOOR is left out, which a memory never comes near:
     one step leaves numbers around 0.1."""
-    return graph("LpNormalization", hidden, axis=1, p=2)
+    return graph("LpNormalization", hidden, name=name, axis=1, p=2)
 
 
 def _scan(
@@ -146,7 +146,6 @@ def _scan(
 def _to_be_scanned(graph: GraphBuilder, spec: ModelSpec, queries: str, directions: Floats) -> str:
     """Give out what a scan outside of the graph reads; room for its results, [B, 1 + K] zeros."""
     width, dims = directions.shape
-    graph("Identity", queries, name="queries")
     graph("MatMul", queries, graph.constant(directions), name="along")
     graph.output("queries", "float32", "B", width)
     graph.output("along", "float32", "B", dims)

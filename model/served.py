@@ -15,6 +15,7 @@ INDEX_FILE = "index.safetensors"
 FORMER_GRAPH_FILE = "step.onnx"  # of format 1
 
 GRAPH_FORMAT = 2
+_SEVERAL = ("top_logp", "action_logp", "gap_logp")
 MAX_GRAPH_BYTES = (1 << 31) - 1  # protobuf takes no larger message
 
 ScanName = Literal["exact", "int8", "projected"]
@@ -56,6 +57,16 @@ def score_columns(spec: ModelSpec) -> dict[str, int]:
         "intent": 2,
         "gap_logp": spec.gap_count - 1,
     }
+
+
+def columns_of(spec: ModelSpec) -> dict[str, Any]:
+    """Where each part of an ``Advance`` lies in a row of scores: one column, or several."""
+    found, start = dict[str, Any](), 0
+    for name, width in score_columns(spec).items():
+        found[name] = slice(start, start + width) if name in _SEVERAL else start
+        start += width
+    intent = found.pop("intent")
+    return {**found, "cart": intent, "purchase": intent + 1}
 
 
 def digest_of(content: bytes) -> str:

@@ -22,11 +22,14 @@ def test_a_part_of_the_rows_is_read_out_as_with_all(graphs: Graphs) -> None:
     session = StepSession(graphs, SPEC)
     (tokens,) = random_tokens(SPEC, rows=9, length=1, seed=0)
     before, after = session.recur(tokens, np.zeros((9, 8), np.float16), [9])
-    session.read_out(tokens, before, after, 0, 9)
-    whole = session.scores[:9].copy()
-    session.read_out(tokens, before, after, 4, 6)
-    np.testing.assert_array_equal(session.scores[:2], whole[4:6])
-    np.testing.assert_array_equal(session.scores[2:9], whole[2:])
+    whole = session.read_out(tokens, before, after)
+    part = session.read_out(tokens.rows(slice(4, 6)), before[4:6], after[4:6])
+    for found, wanted in zip(part, whole, strict=True):
+        np.testing.assert_array_equal(found, wanted[4:6])
+    stepped, *told = session.step(tokens, before)
+    np.testing.assert_array_equal(stepped, after)
+    for found, wanted in zip(told, whole, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_round_meets_what_the_one_before_it_left(graphs: Graphs) -> None:
