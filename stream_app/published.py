@@ -121,9 +121,12 @@ async def published_with(
 
 
 def is_along(found: Output, other: Output) -> bool:
-    """Whether two outputs are of one event and of one moment."""
-    return (other.source, other.event_id) == (found.source, found.event_id) and (
-        not isinstance(other, Prediction) or _revision(other) == _revision(found)
+    """Whether two outputs are of one event and of one moment: a correction, which came of a later
+    event, has no part in the alert that its own event caused."""
+    return (other.source, other.event_id, _revision(other)) == (
+        found.source,
+        found.event_id,
+        _revision(found),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from model.engine import OnnxEngine
 from stream_app.core.batch import Record, Route
+from stream_app.core.events import Anomaly, Prediction, Source, Verdict
 from stream_app.core.partition_record import ROUTE_FIELDS, PartitionRecord
 from stream_app.core.pipeline import play
 from stream_app.core.store import PartitionStore
@@ -139,6 +141,20 @@ def test_any_output_comes_again_to_the_byte(
     for output in question.along:
         values.setdefault(output.role, []).append(output.record.value or b"")
     assert recomputed(question, cause) == values
+
+
+def test_a_correction_has_no_part_in_the_alert_of_its_event() -> None:
+    source = Source(TOPIC, 0, 7)
+    alert = Anomaly(
+        "a1", "00", "surprise", "open", "e7", source, 0, 0, 1, 9.0, 0.001, 500, 0.01, "m-1", []
+    )
+    verdict = Verdict("anomalous", 9.0, 0.001)
+    said = Prediction("e7", "00", source, 0, 0, "m-1", "live", 0, [], {}, None, None, None, verdict)
+    corrected = msgspec.structs.replace(said, revision=1)
+    assert is_along(said, alert)
+    assert is_along(alert, said)
+    assert not is_along(corrected, alert)
+    assert not is_along(said, corrected)
 
 
 def test_another_number_of_records_is_refused() -> None:
