@@ -42,6 +42,16 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             hidden_dropout=0.2,
             block_dropout=0.3,
         ),
+        # Few such histories, without times, so that none is the newest: the same questions, of a
+        # net that is served as it is, and that is no worse at this size.
+        "few_histories": TrainConfig(
+            epochs=20,
+            leave_one_out=True,
+            patience=0,
+            batch_sequences=32,
+            input_dropout=0.2,
+            hidden_dropout=0.2,
+        ),
         # Few events: many small steps, chosen on held-out sessions.
         "small": TrainConfig(
             epochs=30,
@@ -131,6 +141,9 @@ def with_behaviour(recipe: TrainConfig, log: EventLog, spec: ModelSpec) -> Train
 
 def suited(traits: LogTraits, spec: ModelSpec) -> str:
     """The name of the preset that suits a log with these traits."""
-    if is_of_histories(traits, spec) and traits.item_targets >= SMALL_HISTORIES:
-        return "histories"
+    if is_of_histories(traits, spec):
+        if traits.item_targets >= SMALL_HISTORIES:
+            return "histories"
+        if not spec.gap_edges_ms:
+            return "few_histories"
     return "small" if traits.item_targets < SMALL_TARGETS else "sessions"

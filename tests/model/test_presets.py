@@ -28,12 +28,16 @@ SPEC = spec_of()
 
 def test_auto_looks_at_size_and_repeats() -> None:
     users, sessions = spec_of(reset=False), spec_of(reset=True)
+    untimed = msgspec.structs.replace(users, gap_edges_ms=())
     for targets, share, spec, name in (
         (SMALL_TARGETS - 1, 0.5, users, "small"),
         (SMALL_TARGETS, 0.5, users, "sessions"),
         (SMALL_TARGETS, 0.0, users, "histories"),
         (SMALL_TARGETS - 1, 0.0, users, "histories"),
         (SMALL_HISTORIES - 1, 0.0, users, "small"),
+        (SMALL_HISTORIES - 1, 0.0, untimed, "few_histories"),
+        (SMALL_HISTORIES, 0.0, untimed, "histories"),
+        (SMALL_HISTORIES - 1, 0.5, untimed, "small"),
         (SMALL_TARGETS, 0.0, sessions, "sessions"),
         (SMALL_TARGETS - 1, 0.0, sessions, "small"),
     ):
