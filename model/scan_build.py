@@ -10,6 +10,9 @@ from model.scan_grouping import Grouping, root_of
 from model.scan_index import CHUNK, ITEM_STEPS, LANES, QUERY_OFFSET, Doubles, ScanIndex
 from model.spec import Floats
 
+# Of the longest direction's square: below it lie rounding errors of float32 vectors.
+NO_LENGTH = 1e-9
+
 
 def build_index(
     vectors: Floats, dims: int, keep: int, directions: Floats | None = None
@@ -60,14 +63,20 @@ def cluster_index(
 
 def product_directions(vectors: Floats, metric: Doubles | None = None) -> Floats:
     """Orthonormal directions [H, H], first those with most of the products of the vectors [V, H]
-    and queries with second moments ``metric`` [H, H]; any query is as likely if it is None."""
+    and queries with second moments ``metric`` [H, H]; any query is as likely if it is None.
+
+    Those that no vector has a part in come last, whatever queries have there: a net with units that
+    read no items has as many of them.
+    """
     wide = vectors.astype(np.float64)
-    moments = wide.T @ wide
+    lengths, basis = np.linalg.eigh(wide.T @ wide)  # [H] squares, ascending, and [H, H]
     if metric is not None:
-        root = root_of(metric)
-        moments = root @ moments @ root
-    _, directions = np.linalg.eigh(moments)  # ascending
-    return np.ascontiguousarray(directions[:, ::-1], np.float32)
+        own = lengths > NO_LENGTH * lengths[-1]
+        inside = basis[:, own]  # [H, r]
+        root = root_of(inside.T @ metric @ inside)
+        _, turned = np.linalg.eigh(root @ (lengths[own, None] * root))  # [r, r], ascending
+        basis = np.concatenate((basis[:, ~own], inside @ turned), axis=1)
+    return np.ascontiguousarray(basis[:, ::-1], np.float32)
 
 
 def _rough(along: Floats, groups: int) -> tuple[Any, Any, float]:

@@ -36,6 +36,18 @@ def test_directions_begin_with_what_queries_ask_about() -> None:
     assert abs(directions[15, 0]) > 0.999
 
 
+def test_directions_that_no_vector_has_a_part_in_come_last_whatever_the_queries_have_there() -> (
+    None
+):
+    rng = np.random.default_rng(3)
+    turn = np.linalg.qr(rng.standard_normal((16, 16)))[0]
+    flat = (rng.standard_normal((200, 10)) @ turn[:10]).astype(np.float32)
+    queries = rng.standard_normal((500, 16)) @ (rng.standard_normal((16, 16)) + 5 * turn)
+    directions = product_directions(flat, queries.T @ queries / len(queries))
+    np.testing.assert_allclose(directions.T @ directions, np.eye(16), atol=1e-5)
+    assert np.abs(flat @ directions[:, 10:]).max() < 1e-4
+
+
 def test_items_in_clusters_stand_at_the_places_that_the_order_names() -> None:
     whole = vectors()
     grouping = group_items(whole, np.eye(16), 2)
