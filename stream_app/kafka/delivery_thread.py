@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import uvloop
 
 from stream_app.kafka.delivery import Committer, Delivery, Results
 from stream_app.kafka.packing import Packed
@@ -42,7 +41,7 @@ class DeliveryThread:
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in the thread, awaited from here; cancelled together."""
         if self._loop is None:
-            self._loop = uvloop.new_event_loop()
+            self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
                 target=_serve, args=(self._loop,), name="delivery", daemon=True
             )
