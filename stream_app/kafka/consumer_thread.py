@@ -36,8 +36,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
     """Reads committed records, from positions that somebody set and from no others."""
 
     def __init__(self, consumer: Any, config: ShellConfig, **kwargs: Any) -> None:
-        super().__init__(consumer, thread_loop=asyncio.new_event_loop(), **kwargs)
-        self._close_thread_loop_on_stop = True
+        super().__init__(consumer, **kwargs)
         self.config = config
         self._read_from: dict[TP, int] = {}
         self._readers: set[asyncio.Task[Any]] = set()

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-
 from stream_app.kafka.delivery import Committer, Delivery, Results
 from stream_app.kafka.packing import Packed
 
