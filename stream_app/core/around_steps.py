@@ -1,5 +1,6 @@
 """What is around the model's steps: events enter their users' rings before them, and what the steps
-say is written behind them. In numpy; ``extension/rounds.c`` has the same in C."""
+say is written behind them. In numpy; ``enter.c`` and ``leave.c`` of ``extension``
+have the same in C."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -7,14 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.spec import Engine, Memory, Tokens
+from model.spec import Engine, Memory, Places, Tokens
 from stream_app.core import features, memory, window
 from stream_app.core.lanes import Lanes, lanes
 from stream_app.core.results import Results, keep
 from stream_app.core.state import ACTION_CODE
 from stream_app.core.store import PartitionStore
-
-Places = npt.NDArray[np.intp]
 
 _RING = ("used", "next", "ring_base_ms", "ring")
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Places = npt.NDArray[np.intp]
+from model.spec import Places
 
 
 class Lanes(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.spec import Engine, Floats, Memory, ModelSpec
+from model.spec import Engine, Floats, Memory, ModelSpec, Places
 from stream_app.core import memory, window
 from stream_app.core.refold import Folded, History, history, refold
 from stream_app.core.results import Results, keep
@@ -14,7 +14,6 @@ from stream_app.core.state import STARTS_SESSION, Rows
 from stream_app.core.store import PartitionStore
 
 _WRITTEN = ("used", "next", "ring_base_ms", "ring", *memory.FIELDS, *memory.ANCHOR_FIELDS)
-Places = npt.NDArray[np.intp]
 
 
 def fold(

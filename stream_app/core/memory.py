@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.spec import Advance, Engine, Floats, Memory
+from model.spec import Advance, Engine, Floats, Memory, Places
 from stream_app.core.state import EXPECTED, NO_ACTION
 
 # float16 ends at 65504 nats; a surprise beyond this bound says no more.
@@ -17,8 +17,6 @@ EXPECTED_FIELDS += ("expected_action", "expected_action_logp")
 FIELDS = ("hidden", "log_z", "close_surprise", *EXPECTED_FIELDS)
 ANCHOR_FIELDS = ("anchor", "anchor_log_z", "anchor_age")
 OLDEST_AGE = 255  # an anchor of this age or more: no ring reaches back to it
-
-Places = npt.NDArray[np.intp]
 
 
 def surprise(step: Advance) -> Floats:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from model.spec import Advance, Engine, Ints, Memory, ModelSpec, Tokens
+from model.spec import Advance, Engine, Ints, Memory, ModelSpec, Places, Tokens
 from stream_app.core import features, memory, window
 from stream_app.core.lanes import lanes
 from stream_app.core.state import ACTION_CODE, DWELL_SHIFT, STARTS_SESSION, Rows
@@ -45,9 +45,7 @@ class History(msgspec.Struct, frozen=True):
     gap: Ints  # codes
     position: Counts  # 1-based place in the session
 
-    def tokens(
-        self, lanes: memory.Places, ranks: memory.Places, spec: ModelSpec, burst_ms: int
-    ) -> Tokens:
+    def tokens(self, lanes: Places, ranks: Places, spec: ModelSpec, burst_ms: int) -> Tokens:
         """Tokens of the events of ``ranks`` [b] in the rings of ``lanes`` [b]: what the model was
         told when each of them was its user's newest."""
         at = (lanes, ranks)
@@ -106,8 +104,8 @@ def _positions(starts: Flags, used: Counts, session_events: Counts) -> Counts:
 class Folded(msgspec.Struct, frozen=True):
     """One more event of each of b users, folded."""
 
-    lanes: memory.Places  # [b] places among the rows
-    ranks: memory.Places  # [b] places in their histories
+    lanes: Places  # [b] places among the rows
+    ranks: Places  # [b] places in their histories
     tokens: Tokens
     step: Advance
 
@@ -115,9 +113,9 @@ class Folded(msgspec.Struct, frozen=True):
 def refold(
     rows: Rows,
     told: History,
-    first: memory.Places,
+    first: Places,
     before: Memory,
-    priced: memory.Places,
+    priced: Places,
     engine: Engine,
     burst_ms: int,
     see: Callable[[Folded], None] = lambda folded: None,
@@ -146,9 +144,9 @@ def refold(
 
 
 def _folded(
-    chosen: memory.Places,
+    chosen: Places,
     told: History,
-    first: memory.Places,
+    first: Places,
     before: Memory,
     engine: Engine,
     burst_ms: int,

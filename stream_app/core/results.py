@@ -2,12 +2,9 @@
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from model.spec import Advance, Floats, Ints, ModelSpec, Tokens
+from model.spec import Advance, Floats, Ints, ModelSpec, Places, Tokens
 from stream_app.core.state import EXPECTED, NO_ACTION
-
-Places = npt.NDArray[np.intp]
 
 
 class Results(msgspec.Struct, frozen=True):

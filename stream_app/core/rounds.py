@@ -6,15 +6,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
-from model.spec import Engine, Memory, Tokens
+from model.spec import Engine, Memory, Places, Tokens
 from stream_app.core import around_steps, compiled, features, late, memory
 from stream_app.core.entries import Steps
 from stream_app.core.results import Results, empty
 from stream_app.core.store import PartitionStore
-
-Places = npt.NDArray[np.intp]
 
 _COLUMNS: tuple[str, ...] = (
     "at_ms",

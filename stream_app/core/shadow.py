@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.spec import OTHER, Engine, Floats, Memory
+from model.spec import OTHER, Engine, Floats, Memory, Places
 from stream_app.core.batch import ShadowSums
 from stream_app.core.entries import Steps
 from stream_app.core.generations import relaid, translated
@@ -19,8 +19,6 @@ from stream_app.core.results import Results
 from stream_app.core.state import Rows
 
 WATCHED_ROWS = 32_768
-
-Places = npt.NDArray[np.intp]
 
 
 class Shadow:

@@ -36,8 +36,8 @@ class Timelines:
             return Rejected("late", f"{behind} ms behind the partition; at most {allowed}")
         if row is None or at_ms >= int(self._store.columns["last_event_ms"][row]):
             return None
-        timeline = self._of(row)
-        if timeline.is_full and at_ms < timeline.oldest_ms:
+        held = self._of(row)
+        if held.is_full and at_ms < held.oldest_ms:
             return Rejected("late", "older than everything that is kept of the user")
         return None
 
