@@ -15,8 +15,9 @@ from model.spec import Floats
 
 LIBRARY = Path(__file__).parent / "native" / "scan.so"
 VERSION = 5
-ROWS = 64
-"""Rows of one pass: their rough scores stay in the cache until the best are chosen."""
+ROWS = 16
+"""Rows of one pass: few enough that their rough scores stay in the cache until the best are chosen,
+many enough that the items, which pass through it once for all of them, do not come too often."""
 
 BLOCKS_PER_KEPT = 4
 GROUPS_AT_ONCE = 4  # of the widest form; a block that is no multiple of it costs it more
