@@ -19,7 +19,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from stream_app.core.batch import OutputBatch
@@ -68,6 +68,8 @@ class About:
     """Share of normal events that each detector may flag: the setting ``alerts.rate``."""
     scan_recall: Callable[[], float | None] = lambda: None
     """Of the best items, what the open models' scans find; None where it was not looked at."""
+    inference_seconds: Callable[[], float] = lambda: 0.0
+    """CPU time that models took so far."""
     stall_seconds: float = 180.0
     """A partition or a recovery that stands still for so long is not alive."""
 
@@ -85,6 +87,20 @@ class ScanRecall(Collector):
                 "Of the exact best items, the share that was predicted where that was looked at.",
                 found,
             )
+
+
+class InferenceTime(Collector):
+    """A counter of what is counted elsewhere."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "clickahead_inference_cpu_seconds",
+            "CPU time that models took; process_cpu_seconds_total is that of the whole worker.",
+            self._seconds(),
+        )
 
 
 class Metrics:
@@ -291,6 +307,7 @@ class Metrics:
         if about.trained_at is not None:
             trained.labels(about.model).set(about.trained_at)
         registry.register(ScanRecall(about.scan_recall))
+        registry.register(InferenceTime(about.inference_seconds))
         Gauge(
             "clickahead_flag_budget_ratio",
             "Share of normal events that each detector may flag.",

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from model.spec import Advance, Engine, Floats, Memory, ModelSpec, Rounds, Tokens, Vocabulary
+from model.spec import Advance, Engine, Memory, Rounds, Tokens
 from stream_app.core.batch import EventBatch, OutputBatch, Record, Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.events import AlertKind
@@ -13,6 +13,7 @@ from stream_app.core.partition_record import PartitionRecord
 from stream_app.core.pipeline import play
 from stream_app.core.state import Rows
 from stream_app.core.store import PartitionStore
+from stream_app.delegates import Delegate
 from stream_app.history import Commit, Past
 from stream_app.invocation import ExitCode
 from stream_app.replay import InputRecord
@@ -30,39 +31,6 @@ class Step(NamedTuple):
     tokens: Tokens
     memory: Memory
     result: Advance
-
-
-class Delegate:
-    """An engine whose answers are another one's."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._engine.spec
-
-    @property
-    def version(self) -> str:
-        return self._engine.version
-
-    @property
-    def fingerprint(self) -> bytes:
-        return self._engine.fingerprint
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self._engine.vocabulary
-
-    @property
-    def calibration(self) -> Mapping[str, Floats]:
-        return self._engine.calibration
-
-    def initial(self, rows: int) -> Memory:
-        return self._engine.initial(rows)
-
-    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
-        return self._engine.advance(tokens, memory, rounds)
 
 
 class Recorded(Delegate):

@@ -194,3 +194,7 @@ def test_the_process_and_its_garbage_collector_are_seen(worker: Worker) -> None:
 def test_a_scan_that_is_looked_at_tells_its_recall() -> None:
     assert Worker(recall=0.985).value("scan_recall_ratio") == 0.985
     assert Worker().value("scan_recall_ratio") is None
+
+
+def test_what_the_models_took_is_told(worker: Worker) -> None:
+    assert worker.value("inference_cpu_seconds_total") == 2.5

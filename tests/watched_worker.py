@@ -34,6 +34,7 @@ class Worker:
                 trained_at=trained_at,
                 flag_budget=0.001,
                 scan_recall=lambda: recall,
+                inference_seconds=lambda: 2.5,
             ),
         )
 

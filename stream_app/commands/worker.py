@@ -18,6 +18,7 @@ from model.spec import Engine
 from stream_app.app import NEEDED, create_app
 from stream_app.cli import version
 from stream_app.core.events import TOPICS
+from stream_app.delegates import Delegate, Meter, Metered
 from stream_app.guarding import Keeper
 from stream_app.helm import at_the_helm, keeper_of, steering_of
 from stream_app.invocation import UserError, settings_of
@@ -66,7 +67,9 @@ async def prepared(settings: Settings) -> AsyncIterator[Application]:
         PreflightFailed, KafkaUnreachable, MetricsPortUnusable: as they say.
     """
     worker = settings.worker
-    engine, trained = opened_model(own_model(worker.model_dir, worker.models))
+    meter = Meter(time.thread_time_ns)
+    opened, trained = opened_model(own_model(worker.model_dir, worker.models))
+    engine = Metered(opened, meter)
     ground = await inspect(
         settings.connection(),
         {role: settings.topic(role) for role in TOPICS},
@@ -82,10 +85,15 @@ async def prepared(settings: Settings) -> AsyncIterator[Application]:
         trained_at=trained,
         flag_budget=settings.alerts.rate,
         scan_recall=lambda: scan_recall(steering.engines.values()),
+        inference_seconds=lambda: meter.seconds,
     )
     watched = Watched(CollectorRegistry(), time.time, about)
     steering = steering_of(
-        settings, engine, models_in(settings.worker.models), open_engine, watched.steering
+        settings,
+        engine,
+        models_in(settings.worker.models),
+        lambda folder: Metered(open_engine(folder), meter),
+        watched.steering,
     )
     server = MetricsServer(watched, settings.worker.metrics_host, settings.worker.metrics_port)
     await server.start()
@@ -113,7 +121,8 @@ def opened_model(directory: Path) -> tuple[OnnxEngine, float | None]:
 
 def scan_recall(engines: Iterable[Engine]) -> float | None:
     """The least among the models that are open."""
-    told = [engine.scan_recall for engine in engines if isinstance(engine, OnnxEngine)]
+    open_ = [engine.engine if isinstance(engine, Delegate) else engine for engine in engines]
+    told = [engine.scan_recall for engine in open_ if isinstance(engine, OnnxEngine)]
     return min((recall for recall in told if recall is not None), default=None)
 
 

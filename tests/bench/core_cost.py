@@ -29,12 +29,12 @@ import numpy as np
 from model.checkpoint import save
 from model.engine import open_engine
 from model.export import export
-from model.spec import Advance, Engine, Memory, Rounds, Tokens
+from model.spec import Engine
 from stream_app.core.batch import OutputBatch, Route
 from stream_app.core.config import CoreConfig
 from stream_app.core.pipeline import Stage, play
 from stream_app.core.store import PartitionStore
-from stream_app.rebuild import Delegate
+from stream_app.delegates import Meter, Metered
 from tests.bench.course import prepare
 from tests.core.streams import event_batch
 from tests.tiny_model import random_weights, tiny_spec
@@ -49,26 +49,12 @@ CONFIG = CoreConfig(pseudonym_key=b"0123456789abcdef")
 Costs = dict[str, float]
 
 
-class TimedEngine(Delegate):
-    """An engine that counts the CPU time of its steps."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self.spent_ns = 0
-
-    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
-        start_ns = time.process_time_ns()
-        try:
-            return super().advance(tokens, memory, rounds)
-        finally:
-            self.spent_ns += time.process_time_ns() - start_ns
-
-
 class Bench:
     """One partition that goes on from batch to batch."""
 
     def __init__(self, engine: Engine, values: Iterator[bytes]) -> None:
-        self._engine, self._values = TimedEngine(engine), values
+        self._meter, self._values = Meter(time.process_time_ns), values
+        self._engine = Metered(engine, self._meter)
         self._store = PartitionStore(0, self._engine, CONFIG)
         self.digests: list[str] = []
 
@@ -77,7 +63,7 @@ class Bench:
         batch = event_batch(list(islice(self._values, count)), self._store.next_offset)
         spent = dict.fromkeys(STAGES, 0.0)
         engine, last_ns = self._engine, time.process_time_ns()
-        engine.spent_ns = 0
+        self._meter.spent_ns = 0
 
         def mark(stage: Stage | str) -> None:
             nonlocal last_ns
@@ -89,8 +75,8 @@ class Bench:
         last_ns = time.process_time_ns()
         changes = self._store.take_changes()
         mark("changes")
-        spent["engine"] = engine.spent_ns
-        spent["advance"] -= engine.spent_ns
+        spent["engine"] = self._meter.spent_ns
+        spent["advance"] -= self._meter.spent_ns
         self.digests.append(_digest(out, changes))
         return spent
 

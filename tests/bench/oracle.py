@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from model.engine import OnnxEngine, open_engine
-from model.spec import Advance, Memory, Rounds, Tokens
+from model.engine import open_engine
 from stream_app.core.config import CoreConfig
 from stream_app.partitioning import partition_of
 from stream_app.replay import InputRecord, Replay
@@ -25,30 +24,10 @@ MIN_SHARED = 0.99
 """Of the best 20, on average: items of nearly the same probability change places."""
 
 
-class Timed:
-    """An engine that counts the CPU seconds of its steps."""
-
-    def __init__(self, engine: OnnxEngine) -> None:
-        self._engine = engine
-        self.seconds, self.events = 0.0, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def advance(self, tokens: Tokens, memory: Memory, rounds: Rounds = ()) -> Advance:
-        begun = time.process_time()
-        found = self._engine.advance(tokens, memory, rounds)
-        self.seconds += time.process_time() - begun
-        self.events += len(tokens.item)
-        return found
-
-
 class Truth(NamedTuple):
     topic: str
     predictions: Mapping[str, bytes]  # by event id, in the order of the clicks
     anomalies: Mapping[int, list[tuple[int, bytes]]]  # by partition, with the click behind each
-    inference_us: float
-    """CPU per event inside of the engine."""
     core_us: float
     """CPU per event of the whole core, engine included."""
 
@@ -72,8 +51,7 @@ def core_config() -> CoreConfig:
 
 def truth_of(course: Course, events: int, topic: str = "bench-xxxxxxxx.events") -> Truth:
     """The replay of the course's first clicks."""
-    engine = Timed(open_engine(course.model))
-    replay = Replay(topic, engine, core_config())
+    replay = Replay(topic, open_engine(course.model), core_config())
     offsets, records = [0] * PARTITIONS, []
     for key, value in course.clicks[:events]:
         partition = partition_of(key, PARTITIONS)
@@ -91,9 +69,7 @@ def truth_of(course: Course, events: int, topic: str = "bench-xxxxxxxx.events") 
             predictions[msgspec.json.decode(part[row].value, type=_Named).event_id] = value
         for row, _, value in outputs["anomalies"]:
             anomalies[part[row].partition].append((start + row, value))
-    return Truth(
-        topic, predictions, anomalies, engine.seconds / events * 1e6, seconds / events * 1e6
-    )
+    return Truth(topic, predictions, anomalies, seconds / events * 1e6)
 
 
 class _Named(msgspec.Struct):

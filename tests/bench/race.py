@@ -6,6 +6,7 @@ the warm-up and the last one of all: starting costs nobody anything here.
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,8 @@ PARTITIONS = 4
 WARM_UP = 400
 START_SECONDS = 120.0
 STALL_SECONDS = 60.0
+
+METRICS = re.compile(r"Metrics on http://(?P<host>[\d.]+):(?P<port>\d+)/metrics")
 
 
 class Place(NamedTuple):
@@ -71,6 +74,8 @@ class Lap(NamedTuple):
     entrant: str
     events: int
     cpu_us_per_event: float
+    inference_us_per_event: float
+    """Of these in the model; 0 of programs that do not tell."""
     events_per_second: float
     ready_seconds: float
     rss_bytes: int
@@ -113,6 +118,7 @@ async def _lap(entrant: Entrant, course: Course, place: Place, pin: Pin) -> Lap:
             if not entrant.ready_says:
                 ready = time.monotonic() - started
             found += await read_events(reader, child, entrant.warm_up - len(found), place)
+            told = await inference_seconds(place)
             # Everybody meets the same backlog, at saturation from the first event on.
             child.send_signal(signal.SIGSTOP)
             await produce(place, clicks[entrant.warm_up :])
@@ -120,11 +126,13 @@ async def _lap(entrant: Entrant, course: Course, place: Place, pin: Pin) -> Lap:
             child.send_signal(signal.SIGCONT)
             found += await read_events(reader, child, len(clicks) - len(found), place)
             cpu, wall = cpu_seconds(child.pid) - cpu, time.monotonic() - wall
+            inference = await inference_seconds(place) - told
             rss = rss_bytes(child.pid)
     finally:
         await reader.stop()
     return Lap(
-        entrant.name, entrant.events, cpu / entrant.events * 1e6, entrant.events / wall, ready, rss,
+        entrant.name, entrant.events, cpu / entrant.events * 1e6, inference / entrant.events * 1e6,
+        entrant.events / wall, ready, rss,
         place.topic("events"), dict(found), await read_all(place, "anomalies"),
     )  # fmt: skip
 
@@ -231,6 +239,19 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its threads since it began."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def inference_seconds(place: Place) -> float:
+    """What a worker's metrics say; 0 where the log of a program names none."""
+    served = METRICS.search(place.log.read_text())
+    if served is None:
+        return 0.0
+    host, port = served["host"], int(served["port"])
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(f"GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    return float(answer.partition("\nclickahead_inference_cpu_seconds_total ")[2].split()[0])
 
 
 def rss_bytes(pid: int) -> int:

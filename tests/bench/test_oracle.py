@@ -44,7 +44,7 @@ def lap(course: Course) -> Lap:
         offsets[partition] += 1
         predictions |= {f"e{number}": record.value for record in found["predictions"]}
         anomalies[partition] += [record.value for record in found["anomalies"]]
-    return Lap("worker", CLICKS, 0, 0, 0, 0, "other.topic", predictions, anomalies)
+    return Lap("worker", CLICKS, 0, 0, 0, 0, 0, "other.topic", predictions, anomalies)
 
 
 def test_what_the_replay_gives_passes(course: Course, lap: Lap) -> None:
