@@ -6,7 +6,6 @@ computes. Everything here that touches aiokafka runs in that thread.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic, perf_counter
@@ -18,6 +17,7 @@ from aiokafka.errors import ConsumerStoppedError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from stream_app.kafka.fetched import Fetches
 from stream_app.kafka.inbox import Chunk
 from stream_app.kafka.shell_config import ShellConfig
 
@@ -65,7 +65,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        self._ensure_consumer()._fetcher._records = _AsRead()
+        self._ensure_consumer()._fetcher._records = Fetches()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Nothing is fetched of a partition before recovery has set its position."""
@@ -262,22 +262,6 @@ class ConsumerThread(AIOKafkaConsumerThread):
         """Commit for the group. Raises CommitFailedError when the group has moved on."""
         plain = dict(zip(_plain(offsets), offsets.values(), strict=True))
         await self.call(self._ensure_consumer().commit, plain)
-
-
-class _AsRead(OrderedDict[TopicPartition, Any]):
-    """What aiokafka has fetched and nobody has taken yet, handed out as its parser read it: copying
-    a record into a ConsumerRecord, which has the same fields and some that nobody asks for, takes
-    six times as long as reading it."""
-
-    def __setitem__(self, tp: TopicPartition, fetched: Any) -> None:
-        # A failed fetch stands here too, and has no records.
-        if (records := getattr(fetched, "_partition_records", None)) is not None:
-            records._consumer_record = _as_read
-        super().__setitem__(tp, fetched)
-
-
-def _as_read(tp: TopicPartition, record: Any) -> Any:
-    return record
 
 
 def _plain(tps: Iterable[TP]) -> list[TopicPartition]:
