@@ -10,16 +10,21 @@ import numpy as np
 
 from stream_app.core.privacy import EVENT_PERSON, HASH_BYTES, PSEUDONYM_BYTES, USER_PERSON
 
+INTERFACE = 1
+"""Of the compiled form that this source calls: one from before an update is none."""
+
 try:
     from stream_app.core.extension import passes as passes
 except ImportError:
+    passes = None  # type: ignore[assignment]
+if getattr(passes, "INTERFACE", None) != INTERFACE:
     passes = None  # type: ignore[assignment]
 
 Layout = object
 
 
 def is_compiled() -> bool:
-    """Whether this installation has the compiled form."""
+    """Whether this installation has the compiled form, of this version."""
     return passes is not None
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
+from importlib import reload
+from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -34,6 +37,25 @@ def plain() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "passes", None)
         yield
+
+
+def test_a_changed_interface_has_another_number() -> None:
+    stub = Path(compiled.__file__).with_name("extension") / "passes.pyi"
+    known = (1, 0x9E2684C6)
+    assert (compiled.INTERFACE, crc32(stub.read_bytes())) == known, (
+        "count INTERFACE up in compiled.py and module.c: who updates without installing has a"
+        " compiled form that is called as it no longer is"
+    )
+
+
+def test_a_form_of_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = compiled.passes
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(held, "INTERFACE", 0)
+            assert not reload(compiled).is_compiled()
+    finally:
+        assert reload(compiled).passes is held
 
 
 def test_the_install_compiled_them() -> None:

@@ -3,6 +3,9 @@
 #include "passes.h"
 #include "user_index.h"
 
+/* Of what passes.pyi says; stream_app/core/compiled.py takes no other one. */
+#define INTERFACE 1
+
 static PyMethodDef FUNCTIONS[] = {
     {"layout", new_layout, METH_VARARGS, NULL}, {"keyed", new_keyed, METH_VARARGS, NULL},
     {"digest", digest_with, METH_VARARGS, NULL}, {"admit", admit, METH_VARARGS, NULL},
@@ -44,7 +47,8 @@ PyMODINIT_FUNC PyInit_passes(void) {
     }
     PyObject *module = PyModule_Create(&MODULE);
     if (module == NULL) return NULL;
-    if (add_user_index(module) < 0 || add_names(module, "FIELDS", fields, FIELD_COUNT) < 0 ||
+    if (PyModule_AddIntMacro(module, INTERFACE) < 0 || add_user_index(module) < 0 ||
+        add_names(module, "FIELDS", fields, FIELD_COUNT) < 0 ||
         add_names(module, "RING_FIELDS", ring_fields, RING_FIELD_COUNT) < 0) {
         Py_DECREF(module);
         return NULL;

@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from stream_app.core import user_index
 
+INTERFACE: int
 FIELDS: tuple[str, ...]
 RING_FIELDS: tuple[str, ...]
 
