@@ -17,6 +17,7 @@ from aiokafka.errors import (
 )
 
 from stream_app.kafka.answers import Answers
+from stream_app.kafka.produce_requests import send_in_parts
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
 from stream_app.kafka.unfinished import open_logs, was_committed
 
@@ -34,13 +35,15 @@ FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
 
 def _plain(config: ShellConfig) -> AIOKafkaProducer:
     """An idempotent producer: acknowledged by all in-sync replicas, retried without duplicates."""
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         **config.client,
         client_id=f"{config.app_id}-producer",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES,
         compression_type=config.compression,
     )
+    send_in_parts(producer.client)
+    return producer
 
 
 async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
@@ -64,6 +67,7 @@ async def take_over(config: ShellConfig, partition: int) -> AIOKafkaProducer:
         retry_backoff_ms=20,
     )
     _ask_again_for_coordinators(producer)
+    send_in_parts(producer.client)
     try:
         await Answers(producer.client).during(producer.start(), config.transactional_id(partition))
     except BaseException:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.struct import Struct
 
 from stream_app.kafka.delivery import (
     Acknowledged,
@@ -16,6 +17,7 @@ from stream_app.kafka.delivery import (
     Transactional,
 )
 from stream_app.kafka.packing import OVERSIZED
+from stream_app.kafka.produce_requests import LAYOUT
 from stream_app.kafka.producers import is_fenced
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
 from tests.kafka.counting import config
@@ -179,6 +181,31 @@ def test_at_least_once_acknowledges_outputs_before_state(kafka: str, topic_prefi
         await asyncio.gather(sending, committer.close(), delivery.close(), return_exceptions=True)
 
     run(kafka, topic_prefix + "a", scenario)
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_no_record_batch_goes_through_aiokafkas_encoding(
+    kafka: str, topic_prefix: str, delivery: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, encoded = Struct.encode, list[object]()
+
+    def watched(struct: Struct) -> bytes:
+        encoded.append(struct.SCHEMA)
+        return encode(struct)
+
+    monkeypatch.setattr(Struct, "encode", watched)
+
+    async def scenario(shell: ShellConfig) -> None:
+        made = ExactlyOnce(shell) if delivery == "exactly_once" else AtLeastOnce(shell)
+        committer = await made.open(0)
+        for size in (10, BATCH_BYTES // 10):
+            await committer.commit(committer.pack(results(shell, 1, changes=30, size=size)))
+        await asyncio.gather(committer.close(), made.close())
+        assert len((await read_all(kafka, shell.changelog, 1))[0]) == 60
+
+    run(kafka, topic_prefix + "a", scenario)
+    assert encoded
+    assert LAYOUT not in encoded
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
