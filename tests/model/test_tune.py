@@ -85,7 +85,7 @@ def test_another_searchs_folder_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("targets", [1_000, 50_000, 1_000_000])
 def test_the_space_follows_the_data_and_holds_the_preset(targets: int) -> None:
     base = TrainConfig(label_smoothing=0.3, learning_rate=2e-2, batch_sequences=5)
-    space = space_of(LogTraits(targets, 0.5), SPEC, base)
+    space = space_of(LogTraits(targets, 0.5, 10.0), SPEC, base)
     own = {**msgspec.structs.asdict(base), "hidden_width": SPEC.hidden_width}
     for name, found in space.items():
         assert found._contains(found.to_internal_repr(own[name])), name
