@@ -93,9 +93,11 @@ def test_a_compressed_topic_is_left_to_aiokafka() -> None:
 
 
 @LAW
-@given(st.binary(max_size=200))
-def test_both_checksums_are_crc32c(content: bytes) -> None:
+@given(st.binary(max_size=200), st.integers(0, 20_000), st.integers(0, 2**32))
+def test_both_checksums_are_crc32c(begin: bytes, length: int, seed: int) -> None:
+    """Long contents are summed in stretches."""
     assert FORM is not None
+    content = begin + np.random.default_rng(seed).bytes(length)
     held = np.frombuffer(content, np.uint8)
     for plainly in (0, 1):
         assert FORM.crc32c(address(held), len(held), plainly) == calc_crc32c(content)
