@@ -200,7 +200,8 @@ async def _send(producer: AIOKafkaProducer, packed: Sequence[Packed], partition:
         # What becomes of these is not asked any more; unread, it would be reported at some time.
         asyncio.gather(*sent, return_exceptions=True).cancel()
         raise
-    acknowledged = await asyncio.gather(*sent)
+    # One alone is awaited at once: what gathers costs a round of the loop.
+    acknowledged = [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)
     return acknowledged[last].offset + packed[-1].batches[-1].record_count() if last >= 0 else 0
 
 

@@ -19,7 +19,7 @@ LAYOUT = ProduceRequest_v3.SCHEMA
 """Of versions 3 to 7, the newest that aiokafka knows."""
 
 _short, _int, _two_ints = Struct(">h").pack, Struct(">i").pack, Struct(">ii").pack
-_acks_timeout_topics = Struct(">hii").pack
+_header, _acks_timeout_topics = Struct(">hhi").pack, Struct(">hii").pack
 
 
 def send_in_parts(client: AIOKafkaClient) -> None:
@@ -47,9 +47,8 @@ class PartConnection(AIOKafkaConnection):  # type: ignore[misc]
         if known is None:
             return super().send(request, expect_response)
         correlation_id = self._next_correlation_id()
-        header = known.build_request_header(correlation_id, self._client_id).encode()
         try:
-            self._writer.writelines(framed([header, *parts(known)]))
+            self._writer.writelines(framed(known, correlation_id, self._client_id))
         except OSError as error:
             self.close(reason=CloseReason.CONNECTION_BROKEN)
             raise KafkaConnectionError(
@@ -67,8 +66,10 @@ class PartConnection(AIOKafkaConnection):  # type: ignore[misc]
         return prepared if prepared.SCHEMA is LAYOUT else None
 
 
-def framed(message: list[Any]) -> list[Any]:
-    """A message with its length in front."""
+def framed(request: Any, correlation_id: int, client_id: str) -> list[Any]:
+    """A produce request of `LAYOUT` behind its header, and its length in front."""
+    header = _header(request.API_KEY, request.API_VERSION, correlation_id) + _text(client_id)
+    message = [header, *parts(request)]
     return [_int(sum(map(len, message))), *message]
 
 
