@@ -29,13 +29,18 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             hidden_dropout=0.25,
             counted="events",
         ),
-        # The same with few events to an item, which a net learns by heart: more is dropped, and few
-        # items are left out of a batch. The number of epochs is fixed: chosen by MRR@20 it was 4
-        # where recall rose until 20. Measured on the newest sessions of Serenade's training log
-        # and of slices of Yoochoose's, with 4,000 to 80,000 targets and 3 to 10 events an item:
-        # Recall@20 0.553 and MRR@20 0.280 of 0.504 and 0.268 by steps of 64 sequences without this
-        # dropout, 0.445 and 0.203 of 0.414 and 0.186, 0.285 and 0.128 of 0.254 and 0.116. Higher
-        # dropout asks for more epochs, and substitutes for input items cost MRR@20.
+        # The same with few events, to an item or in all, which a net learns by heart: more is
+        # dropped, and few items are left out of a batch. The number of epochs is fixed: chosen by
+        # MRR@20 it was 4 where recall rose until 20. Substitutes for input items cost MRR@20, and
+        # more dropout asks for yet more epochs. Recall@20 and MRR@20 on the newest sessions of
+        # Serenade's training log and of slices of Yoochoose's, after as many targets and events to
+        # an item, and those of "small" for 6 to 12 epochs and, from SMALL_TARGETS, of "sessions":
+        #       4,000   3  0.286, 0.127  0.254, 0.116
+        #      17,000   5  0.445, 0.203  0.414, 0.186
+        #      38,000  52  0.725, 0.338  0.703, 0.331
+        #      81,000   6  0.553, 0.280  0.504, 0.268
+        #     178,000  17  0.633, 0.293  0.631, 0.286
+        #     218,000  20  0.642, 0.299  0.643, 0.295
         "sparse_sessions": TrainConfig(
             epochs=7,
             patience=0,
@@ -95,6 +100,8 @@ HOPELESS_SCORES = 200_000_000_000
 # Events to an item below which the next action is better foretold without items (measured at 2 and
 # at 8), and the hidden units that do so then.
 FEW_EVENTS = 20
+# And those below which a log of any size is learned as a sparse one (measured at 17 and 20).
+SPARSE_EVENTS = 25
 BEHAVIOUR_SHARE = 0.375
 
 
@@ -186,6 +193,9 @@ def suited(traits: LogTraits, spec: ModelSpec) -> str:
         if traits.item_targets >= SMALL_HISTORIES:
             return "histories"
         return "small" if spec.gap_edges_ms else "few_histories"
-    if traits.events_per_item < FEW_EVENTS and traits.item_targets >= TINY_TARGETS:
-        return "sparse_sessions"
-    return "small" if traits.item_targets < SMALL_TARGETS else "sessions"
+    if traits.item_targets < TINY_TARGETS:
+        return "small"
+    if traits.item_targets >= SMALL_TARGETS:
+        return "sparse_sessions" if traits.events_per_item < SPARSE_EVENTS else "sessions"
+    is_sparse = spec.reset_at_session or traits.events_per_item < FEW_EVENTS
+    return "sparse_sessions" if is_sparse else "small"

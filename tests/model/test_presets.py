@@ -16,6 +16,7 @@ from model.presets import (
     PRESETS,
     SMALL_HISTORIES,
     SMALL_TARGETS,
+    SPARSE_EVENTS,
     STREAM_HELD_OUT,
     TINY_TARGETS,
     LogTraits,
@@ -35,11 +36,12 @@ SPEC = spec_of()
 def test_auto_looks_at_size_and_repeats() -> None:
     users, sessions = spec_of(reset=False), spec_of(reset=True)
     untimed = msgspec.structs.replace(users, gap_edges_ms=())
-    many, few = FEW_EVENTS, FEW_EVENTS - 1
+    many, few = SPARSE_EVENTS, FEW_EVENTS - 1
     for targets, share, events, spec, name in (
-        (SMALL_TARGETS - 1, 0.5, many, users, "small"),
+        (SMALL_TARGETS - 1, 0.5, FEW_EVENTS, users, "small"),
+        (SMALL_TARGETS - 1, 0.5, few, users, "sparse_sessions"),
         (SMALL_TARGETS, 0.5, many, users, "sessions"),
-        (SMALL_TARGETS, 0.5, few, users, "sparse_sessions"),
+        (SMALL_TARGETS, 0.5, many - 1, users, "sparse_sessions"),
         (TINY_TARGETS, 0.5, few, users, "sparse_sessions"),
         (TINY_TARGETS - 1, 0.5, few, users, "small"),
         (SMALL_TARGETS, 0.0, few, users, "histories"),
@@ -49,8 +51,9 @@ def test_auto_looks_at_size_and_repeats() -> None:
         (SMALL_HISTORIES, 0.0, few, untimed, "histories"),
         (SMALL_HISTORIES - 1, 0.5, many, untimed, "small"),
         (SMALL_TARGETS, 0.0, many, sessions, "sessions"),
-        (SMALL_TARGETS - 1, 0.0, many, sessions, "small"),
-        (SMALL_TARGETS - 1, 0.0, few, sessions, "sparse_sessions"),
+        (SMALL_TARGETS, 0.0, many - 1, sessions, "sparse_sessions"),
+        (SMALL_TARGETS - 1, 0.0, many, sessions, "sparse_sessions"),
+        (TINY_TARGETS - 1, 0.0, many, sessions, "small"),
     ):
         traits = LogTraits(item_targets=targets, repeat_share=share, events_per_item=events)
         assert suited(traits, spec) == name
