@@ -32,12 +32,13 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
         # The same with few events, to an item or in all, which a net learns by heart: more is
         # dropped, and few items are left out of a batch. The number of epochs is fixed: chosen by
         # MRR@20 it was 4 where recall rose until 20. Substitutes for input items cost MRR@20, and
-        # more dropout asks for yet more epochs. Recall@20 and MRR@20 on the newest sessions of
-        # Serenade's training log and of slices of Yoochoose's, after as many targets and events to
-        # an item, and those of "small" for 6 to 12 epochs and, from SMALL_TARGETS, of "sessions":
-        #       4,000   3  0.286, 0.127  0.254, 0.116
-        #      17,000   5  0.445, 0.203  0.414, 0.186
-        #      38,000  52  0.725, 0.338  0.703, 0.331
+        # still more dropout (``lasting``) was worth its epochs at 17,000 targets, not at 67,000.
+        # Recall@20 and MRR@20 on the newest sessions of Serenade's training log and of slices of
+        # Yoochoose's, after as many targets and events to an item, and those of "small" for 6 to 12
+        # epochs and, from SMALL_TARGETS, of "sessions":
+        #       4,000   3  0.297, 0.135  0.254, 0.116
+        #      17,000   5  0.451, 0.210  0.414, 0.186
+        #      38,000  52  0.723, 0.338  0.703, 0.331
         #      81,000   6  0.553, 0.280  0.504, 0.268
         #     178,000  17  0.633, 0.293  0.631, 0.286
         #     218,000  20  0.642, 0.299  0.643, 0.295
@@ -89,6 +90,8 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 # Fewer targets than these ask for more epochs; fewer than those, for many small steps.
 SMALL_TARGETS = 150_000
 TINY_TARGETS = 4_000
+# What is dropped besides at a ninth of SMALL_TARGETS; at four ninths it is nothing yet.
+MORE_DROPOUT = 0.1
 SMALL_HISTORIES = 20_000
 REPEAT_SHARE = 0.02
 STREAM_HELD_OUT = 0.05
@@ -152,9 +155,17 @@ def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
 
 def lasting(recipe: TrainConfig, item_targets: int) -> TrainConfig:
     """The recipe with more epochs the fewer targets there are, by the root, so that the steps in
-    all become fewer by the root, too."""
+    all become fewer by the root, too; and of few targets more is dropped, which epochs make up."""
     longer = max(1.0, SMALL_TARGETS / max(1, item_targets)) ** 0.5
-    return msgspec.structs.replace(recipe, epochs=round(recipe.epochs * longer))
+    more = MORE_DROPOUT * min(1.0, max(0.0, longer / 1.5 - 1))
+    dropout = round(recipe.input_dropout + more, 2)
+    slower = (1 - recipe.input_dropout) / (1 - dropout)
+    return msgspec.structs.replace(
+        recipe,
+        epochs=round(recipe.epochs * longer * slower),
+        input_dropout=dropout,
+        hidden_dropout=dropout,
+    )
 
 
 def thorough(recipe: TrainConfig, item_count: int) -> TrainConfig:

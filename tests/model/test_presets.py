@@ -13,6 +13,7 @@ from model.presets import (
     FEW_EVENTS,
     HOPELESS_SCORES,
     LAST_FULL_SHARE,
+    MORE_DROPOUT,
     PRESETS,
     SMALL_HISTORIES,
     SMALL_TARGETS,
@@ -71,8 +72,12 @@ def test_auto_finds_one_and_the_name_is_part_of_no_choice() -> None:
 @given(st.integers(1, 10_000_000), st.integers(1, 10_000_000))
 def test_fewer_targets_get_more_epochs_and_fewer_steps(one: int, other: int) -> None:
     recipe, (few, many) = PRESETS["sparse_sessions"], sorted((one, other))
-    epochs = [lasting(recipe, targets).epochs for targets in (few, many)]
+    found = [lasting(recipe, targets) for targets in (few, many)]
+    epochs = [each.epochs for each in found]
     assert epochs[0] >= epochs[1] >= recipe.epochs
+    assert found[0].input_dropout >= found[1].input_dropout >= recipe.input_dropout
+    assert found[0].hidden_dropout == found[0].input_dropout
+    assert found[0].input_dropout <= recipe.input_dropout + MORE_DROPOUT
     # But for an epoch, by which the number is rounded.
     assert few * (epochs[0] - 1) <= many * epochs[1]
     assert lasting(recipe, SMALL_TARGETS) == recipe
