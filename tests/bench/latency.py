@@ -165,49 +165,78 @@ async def burst(kafka: str, course: Course, way: str, pin: Pin, peak: float) -> 
     return seconds_to_recover(taken, legs[0].seconds + legs[1].seconds)
 
 
+class Asked(NamedTuple):
+    """Clicks a second of a round, by what the machine could do in those minutes."""
+
+    peak: float
+    rates: Mapping[str, float]
+    burst: float
+
+    @classmethod
+    def of(cls, peak: float, clicks: int) -> "Asked":
+        """As many as there are clicks for are asked at most."""
+        half = min(peak / 2, clicks / (SECONDS + WARM_SECONDS) - TRICKLE)
+        burst = min(peak, clicks / (BURST_SECONDS + AFTER_SECONDS))
+        return cls(peak, {"200": TRICKLE, "half": half}, burst)
+
+
 def latency_figures(
     kafka: str,
     course: Course,
-    peak: float,
+    peak: Callable[[], float],
     rounds: int,
     pin: Pin,
     tell: Callable[[str], None],
 ) -> Iterator[Figure]:
-    """``peak`` in clicks a second; as many as the course has clicks for are asked at most."""
-    whole = SECONDS + WARM_SECONDS
-    half = min(peak / 2, len(course.clicks) / whole - TRICKLE)
-    high = min(peak, len(course.clicks) / (BURST_SECONDS + AFTER_SECONDS))
-    rates = {"200": TRICKLE, "half": half}
+    """``peak`` measures clicks a second, in every round anew: a machine's speed changes, and half
+    of what it could do some minutes ago may be all that it can do now."""
+    asked: list[Asked] = []
     rounds_of: dict[tuple[str, str, str], list[float]] = {}
     recovered: dict[str, list[float]] = {way: [] for way in WAYS[1:]}
-    tell("latency, the broker warms up")
-    asyncio.run(warmed(kafka, course, pin, half))
     for number in range(rounds):
+        tell(f"latency, round {number + 1} of {rounds}: the peak")
+        now = Asked.of(peak(), len(course.clicks))
+        asked.append(now)
+        if number == 0:
+            tell("latency, the broker warms up")
+            asyncio.run(warmed(kafka, course, pin, now.rates["half"]))
         for way in sorted(WAYS, reverse=bool(number % 2)):
             tell(f"latency, round {number + 1} of {rounds}: {way}")
             with machine.uncollected():
-                measured = asyncio.run(steady(kafka, course, way, pin, rates))
+                measured = asyncio.run(steady(kafka, course, way, pin, now.rates))
                 if way != "raw":
-                    recovered[way].append(asyncio.run(burst(kafka, course, way, pin, high)))
+                    recovered[way].append(asyncio.run(burst(kafka, course, way, pin, now.burst)))
             for name, found in measured.items():
                 for quantile, ms in found.items():
                     rounds_of.setdefault((way, name, quantile), []).append(ms)
+    yield from _figures(asked, rounds_of, recovered)
+
+
+def _figures(
+    asked: Sequence[Asked],
+    rounds_of: Mapping[tuple[str, str, str], list[float]],
+    recovered: Mapping[str, list[float]],
+) -> Iterator[Figure]:
+    """``rounds_of`` has milliseconds by way, rate and quantile."""
+    what = "clicks a second of a worker with a core of its own, behind a backlog"
+    yield Figure("peak_apart", what, [one.peak for one in asked])
+    names = {"200": f"{TRICKLE:.0f}/s", "half": "half of that"}
     worst: list[Figure] = []
     for way, suffix in zip(WAYS[1:], ("", "_exactly_once"), strict=True):
-        for name, rate in rates.items():
+        for name, rate in names.items():
             over = ratios(
                 f"p99_ratio_{name}{suffix}",
-                f"p99 at {rate:.0f}/s over a raw round trip's, {way}",
+                f"p99 at {rate} over a raw round trip's, {way}",
                 rounds_of[way, name, "p99"],
                 rounds_of["raw", name, "p99"],
             )
             yield over
             worst += [] if suffix else [over]
-        key = f"burst_seconds{suffix}"
-        what = f"seconds from a 10x burst's end ({high:.0f}/s) to p99 in target, {way}"
-        yield Figure(key, what, recovered[way])
+        what = f"seconds from the end of a 10x burst, to about the peak, to p99 in target, {way}"
+        yield Figure(f"burst_seconds{suffix}", what, recovered[way])
     worse = max(worst, key=lambda figure: figure.value)
     yield worse._replace(key="p99_ratio")
     for (way, name, quantile), values in rounds_of.items():
-        what = f"{quantile} at {rates[name]:.0f}/s in ms, {way}"
-        yield Figure(f"{quantile}_ms_{name}_{way}", what, values)
+        yield Figure(
+            f"{quantile}_ms_{name}_{way}", f"{quantile} at {names[name]} in ms, {way}", values
+        )

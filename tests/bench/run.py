@@ -154,11 +154,14 @@ def latency_part(bench: Bench) -> None:
     entrant = entrants.AT_LEAST_ONCE
     entrant = entrant._replace(events=int(entrant.events * max(bench.share, 0.25)))
     with worker_apart() as pin:
-        bench.tell("the peak")
-        peak = run_lap(entrant, course, bench.kafka, pin).events_per_second
-        what = "clicks a second of a worker with a core of its own, behind a backlog"
-        bench.figures.append(Figure("peak_apart", what, [peak]))
-        bench.figures += latency_figures(bench.kafka, course, peak, bench.rounds, pin, bench.tell)
+        bench.figures += latency_figures(
+            bench.kafka,
+            course,
+            lambda: run_lap(entrant, course, bench.kafka, pin).events_per_second,
+            bench.rounds,
+            pin,
+            bench.tell,
+        )
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
