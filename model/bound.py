@@ -70,8 +70,9 @@ def check_bound(parity: Parity) -> None:
             f"{parity.after[-1].name} keeps {parity.kept:.2%} of the Recall@20 of "
             f"{parity.before.name} ({parity.after[-1].recall_at_20:.4f} of "
             f"{parity.before.recall_at_20:.4f} on {parity.questions:,} held-out questions), at "
-            f"least {parity.bound:.2%} is asked; nothing was exported. Train longer (--set "
-            "epochs=N), make it less small, or lower --bound"
+            f"least {parity.bound:.2%} is asked; nothing was exported. If {parity.before.name} was "
+            "trained on these questions it knows the answers: ask others with --test. Otherwise "
+            "train longer (--set epochs=N), make it less small, or lower --bound"
         )
 
 

@@ -24,7 +24,10 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for the model; a killed run goes on in it.")],
     test: Annotated[
         list[Path] | None,
-        typer.Option(help="Click files to measure on; without it the newest part of DATA."),
+        typer.Option(
+            help="Click files to measure on; without it the newest part of DATA. No teacher may"
+            " have been trained on them: it would know the answers."
+        ),
     ] = None,
     held_out: Annotated[
         float, typer.Option(min=0.001, max=0.9, help="Share of the sessions to measure on.")
