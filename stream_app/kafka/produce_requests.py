@@ -13,12 +13,13 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v3
+from aiokafka.protocol.types import String
 from aiokafka.util import wait_for
 
 LAYOUT = ProduceRequest_v3.SCHEMA
 """Of versions 3 to 7, the newest that aiokafka knows."""
 
-_short, _int, _two_ints = Struct(">h").pack, Struct(">i").pack, Struct(">ii").pack
+_text, _int, _two_ints = String().encode, Struct(">i").pack, Struct(">ii").pack
 _header, _acks_timeout_topics = Struct(">hhi").pack, Struct(">hii").pack
 
 
@@ -84,10 +85,3 @@ def parts(request: Any) -> list[Any]:
             found += [before + _two_ints(partition, len(batch)), batch]
             before = b""
     return [*found, before]
-
-
-def _text(text: str | None) -> bytes:
-    if text is None:
-        return _short(-1)
-    written = text.encode()
-    return _short(len(written)) + written

@@ -26,6 +26,7 @@ from stream_app.kafka.shell_config import TABLE
 from stream_app.kafka.topic_admin import ensure_topics
 from tests.bench.cores import Pin, anywhere
 from tests.bench.course import Click, Course
+from tests.scraping import scraped
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -33,7 +34,7 @@ WARM_UP = 400
 START_SECONDS = 120.0
 STALL_SECONDS = 60.0
 
-METRICS = re.compile(r"Metrics on http://(?P<host>[\d.]+):(?P<port>\d+)/metrics")
+METRICS = re.compile(r"Metrics on http://127.0.0.1:(\d+)/metrics")
 
 
 class Place(NamedTuple):
@@ -246,12 +247,8 @@ async def inference_seconds(place: Place) -> float:
     served = METRICS.search(place.log.read_text())
     if served is None:
         return 0.0
-    host, port = served["host"], int(served["port"])
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(f"GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-    answer = (await reader.read()).decode()
-    writer.close()
-    return float(answer.partition("\nclickahead_inference_cpu_seconds_total ")[2].split()[0])
+    told = await asyncio.to_thread(scraped, int(served[1]))
+    return told["clickahead_inference_cpu_seconds_total"]
 
 
 def rss_bytes(pid: int) -> int:

@@ -25,6 +25,10 @@ class Raced(NamedTuple):
         """Of ``cpu_us``, inside of the engine; of ours alone."""
         return [lap.inference_us_per_event for lap in self.laps[key]]
 
+    def outside_us(self, key: str) -> list[float]:
+        """The rest of ``cpu_us``."""
+        return [lap.cpu_us_per_event - lap.inference_us_per_event for lap in self.laps[key]]
+
 
 def race(
     course: Course,
@@ -89,14 +93,8 @@ def figures_of(raced: Raced, suffix: str = "") -> Iterable[Figure]:
     if "copy_loop" in raced.laps:
         copied = raced.cpu_us("copy_loop")
         for delivery, key in (("at_least_once", "copy_ratio"), ("exactly_once", "copy_ratio_eo")):
-            outside = [
-                cpu - inside
-                for cpu, inside in zip(
-                    raced.cpu_us(delivery), raced.inference_us(delivery), strict=True
-                )
-            ]
             what = f"CPU outside inference over the copy loop's, {delivery}"
-            yield ratios(key, what, outside, copied)
+            yield ratios(key, what, raced.outside_us(delivery), copied)
     for key, laps in raced.laps.items():
         name = laps[0].entrant
         yield Figure(f"cpu_us_{key}{suffix}", f"CPU us per event, {name}", raced.cpu_us(key))

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from urllib.request import urlopen
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -19,6 +18,7 @@ from stream_app.kafka.shell_config import ShellConfig
 from stream_app.metrics import PARTS, STAGES
 from stream_app.metrics_server import MetricsServer
 from tests.core.streams import CONFIG
+from tests.scraping import scraped
 from tests.watched_worker import Worker
 
 PARTITIONS, CLICKS, REJECTED = 2, 300, 7
@@ -32,15 +32,6 @@ def clicks() -> list[bytes]:
         for n in range(CLICKS)
     ]
     return [*(json.dumps(click).encode() for click in good), *[b"{"] * REJECTED]
-
-
-def scraped(port: int) -> dict[str, float]:
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return {
-        name: float(value)
-        for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))
-    }
 
 
 async def produce(bootstrap: str, topic: str) -> None:
