@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
+from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from model.config import TrainConfig
 from model.data import DataError
+from model.rendezvous import met
 from model.share import Share
 
 T = TypeVar("T")
@@ -24,6 +27,7 @@ T = TypeVar("T")
 # The others wait while the first measures, calibrates and exports; one that has died is noticed by
 # its closed connection.
 PATIENCE = timedelta(hours=12)
+ARRIVAL = timedelta(minutes=5)
 
 
 class TeamError(DataError):
@@ -97,14 +101,22 @@ ALONE = Team()
 
 @contextmanager
 def joined() -> Iterator[Team]:
-    """The team of this process: what ``torchrun`` started beside it, or it alone."""
+    """The team of this process: what ``torchrun`` started beside it, or it alone.
+
+    Raises TeamError where the others do not come."""
     if not distributed.is_torchelastic_launched():
         yield ALONE
         return
-    distributed.init_process_group("gloo", timeout=PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=ARRIVAL))
     try:
-        size = distributed.get_world_size()
-        yield Team(distributed.get_rank(), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
+        store = met(store, rank, size, uuid4().hex, ARRIVAL.total_seconds())
+    except TimeoutError as error:
+        raise TeamError(str(error)) from error
+    distributed.init_process_group(
+        "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
+    )
+    try:
+        yield Team(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
     finally:
         distributed.destroy_process_group()
 

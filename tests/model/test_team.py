@@ -1,7 +1,6 @@
 """Two processes train the model that one alone would train."""
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -49,24 +48,13 @@ PROGRAM = """
 """
 
 
-def together(program: Path, folder: Path, tries: int = 3) -> "subprocess.CompletedProcess[str]":
-    """Run it in two processes; gloo's, of a restarted group, may wait for each other for ever."""
+def together(program: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
     root = Path(__file__).parents[2]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *torchrun, "--max-restarts", "3", str(program), str(folder)]
-    for _ in range(tries):
-        process = subprocess.Popen(  # noqa: S603
-            command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            out, errors = process.communicate(timeout=200)
-            return subprocess.CompletedProcess(command, process.returncode, out, errors)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.communicate(timeout=60)
-            shutil.rmtree(folder / "0", ignore_errors=True)
-    raise TimeoutError(f"{tries} groups waited for ever")
+    return subprocess.run(  # noqa: S603
+        [sys.executable, *torchrun, "--max-restarts", "3", str(program), str(folder)],
+        cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
