@@ -2,7 +2,7 @@
 
 ``torchrun`` starts a team anew when one of it has died, and its store of addresses outlives them
 all: gloo would take a dead process' address for its successor's and wait for it for ever (seen with
-torch 2.15, in three restarts of six). So the living first agree on a word that no dead one knew, and
+torch 2.15 in three restarts of six). So the living first agree on a word that no dead one knew, and
 keep their addresses under it.
 """
 
