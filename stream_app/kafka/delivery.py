@@ -1,7 +1,7 @@
 """How the results of a micro-batch reach Kafka: all of them, once or at least once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -14,6 +14,7 @@ from stream_app.kafka.producers import (
     take_over_with_markers,
 )
 from stream_app.kafka.record_batches import Header, KeyValue
+from stream_app.kafka.sending import send
 from stream_app.kafka.shell_config import ShellConfig
 
 
@@ -118,7 +119,7 @@ class Transactional:
         return changelog_end
 
     async def send(self, packed: list[Packed]) -> int:
-        return await _send(self.producer, packed, self.partition)
+        return await send(self.producer, packed, self.partition)
 
     async def close(self) -> None:
         if self._beginning is not None:
@@ -174,35 +175,13 @@ class Acknowledged:
 
     async def commit(self, packed: list[Packed]) -> int:
         partition, (*outputs, changes) = self.transactional.partition, packed
-        await _send(self.plain, outputs, partition)
+        await send(self.plain, outputs, partition)
         if len(changes.batches) > 1:
             return await self.transactional.commit([changes])
-        return await _send(self.plain, [changes], partition)
+        return await send(self.plain, [changes], partition)
 
     async def close(self) -> None:
         await asyncio.gather(let_go(self.plain), self.transactional.close())
-
-
-async def _send(producer: AIOKafkaProducer, packed: Sequence[Packed], partition: int) -> int:
-    """Send topics side by side, the batches of one topic in order; returns the offset behind the
-    last topic's last record, 0 where it has none."""
-    sent: list[Awaitable[Any]] = []
-    last = -1
-    try:
-        # In turns, as a second batch of a topic waits until the first one is on its way.
-        for number in range(max((len(topic.batches) for topic in packed), default=0)):
-            for topic in packed:
-                if number < len(topic.batches):
-                    batch = topic.batches[number]
-                    sent.append(await producer.send_batch(batch, topic.topic, partition=partition))
-                    last = len(sent) - 1 if topic is packed[-1] else last
-    except BaseException:
-        # What becomes of these is not asked any more; unread, it would be reported at some time.
-        asyncio.gather(*sent, return_exceptions=True).cancel()
-        raise
-    # One alone is awaited at once: what gathers costs a round of the loop.
-    acknowledged = [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)
-    return acknowledged[last].offset + packed[-1].batches[-1].record_count() if last >= 0 else 0
 
 
 def _pack_outputs(

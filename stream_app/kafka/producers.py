@@ -18,6 +18,7 @@ from aiokafka.errors import (
 
 from stream_app.kafka.answers import Answers
 from stream_app.kafka.produce_requests import send_in_parts
+from stream_app.kafka.sending import enrol
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
 from stream_app.kafka.unfinished import open_logs, was_committed
 
@@ -116,7 +117,8 @@ async def _mark(
 ) -> None:
     still_open = await open_logs(producer.client, logs)
     commits = bool(still_open) and await was_committed(config.client, logs, still_open)
-    await _enlist(producer, logs)
+    await producer.begin_transaction()
+    await enrol(producer, logs)
     if still_open:
         log.warning(
             "Kafka called a transaction complete that stands open in %s; it ends as %s, as the"
@@ -149,19 +151,6 @@ async def take_over_log(
         await asyncio.gather(let_go(plain), let_go(transactional))
         raise
     return transactional, plain
-
-
-async def _enlist(producer: AIOKafkaProducer, logs: Sequence[TopicPartition]) -> None:
-    """Open a transaction that has these partitions in it and nothing else."""
-    manager = producer._txn_manager
-    await producer.begin_transaction()
-    for tp in logs:
-        manager.maybe_add_partition_to_txn(tp)
-    manager.notify_task_waiter()
-    while manager.partitions_to_add():
-        if producer._sender.sender_task.done():
-            await producer._sender.sender_task
-        await asyncio.sleep(0.001)
 
 
 async def let_go(producer: AIOKafkaProducer) -> None:

@@ -11,6 +11,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import CloseReason
 
+from stream_app.kafka import sending
+from stream_app.kafka.packing import pack
 from stream_app.kafka.producers import TRANSACTION_BACKOFF_SECONDS, is_fenced, let_go, take_over
 from tests.kafka.counting import config
 from tests.kafka.ledger import make_topics, read, read_all
@@ -21,9 +23,7 @@ Step = Callable[[AIOKafkaProducer, str, TopicPartition], Awaitable[object]]
 
 
 async def send(producer: AIOKafkaProducer, topic: str, source: TopicPartition) -> None:
-    batch = producer.create_batch()
-    batch.append(timestamp=None, key=b"k", value=b"v")
-    await (await producer.send_batch(batch, topic, partition=0))
+    await sending.send(producer, [pack(producer.create_batch, topic, [(b"k", b"v")], 1, 99, [])], 0)
 
 
 async def send_offset(producer: AIOKafkaProducer, topic: str, source: TopicPartition) -> None:
