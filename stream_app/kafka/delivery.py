@@ -97,7 +97,8 @@ class Transactional:
 
     async def _begin(self) -> None:
         """Open the transaction with the partitions that the last one wrote to: the coordinator
-        takes them in while the results are made. One that gets none has a marker, and no more.
+        takes them in while the results are made. One that gets none has a marker, and no more; and
+        where a broker in trouble left the last one without its marker, this one ends it.
         """
         await self.producer.begin_transaction()
         for tp in self._expected:
@@ -112,7 +113,7 @@ class Transactional:
 
     async def commit(self, packed: list[Packed]) -> int:
         beginning, self._beginning = self._beginning, None
-        await (self.producer.begin_transaction() if beginning is None else beginning)
+        await (self._begin() if beginning is None else beginning)
         changelog_end = await self.send(packed)
         self._expected = [TopicPartition(p.topic, self.partition) for p in packed if p.batches]
         await self.producer.commit_transaction()

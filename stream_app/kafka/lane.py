@@ -67,6 +67,7 @@ class Lane:
         self._stopping = False
         self._delivering: asyncio.Task[None] | None = None
         self._oldest_ms: int | None = None
+        self._played_ms = 0
         self._begins = True
 
     @property
@@ -172,9 +173,14 @@ class Lane:
             },
             headers={self.config.outputs[field]: [header] for field in self.core.measured},
             changes=self.store.take_changes(),
-            timestamp_ms=int(time() * 1000),
+            timestamp_ms=self._moment_ms(),
         )
         return outputs, self.committer.pack(results)
+
+    def _moment_ms(self) -> int:
+        """Now, and later than the micro-batch before: by its time it is known in every log."""
+        self._played_ms = max(self._played_ms + 1, int(time() * 1000))
+        return self._played_ms
 
     async def _deliver(
         self, taken: Taken, outputs: Any, packed: list[Packed], clock: Stages, route: Any

@@ -8,8 +8,9 @@ will.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
@@ -21,7 +22,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.offset import OffsetRequest
 
-from stream_app.kafka.topic_reader import Extent, extents, read_partition
+from stream_app.kafka.topic_reader import Extent, extents, extents_since, read_partition
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +31,11 @@ AGAIN_SECONDS = 0.05
 LOOK_RECORDS = 64
 """How far from its end a log is first searched for its newest record; then eight times as far."""
 
+MOMENT_RECORDS = 10_000
+"""So many records are looked at behind the first one that is no older than those that stand open;
+where clocks disagree, others may lie before theirs."""
 
-class Tail(NamedTuple):
-    """The newest record of a log, markers left out."""
-
-    at_ms: int
-    is_visible: bool  # to who reads committed records
-    is_open: bool  # neither committed nor aborted
+T = TypeVar("T")
 
 
 async def open_logs(client: AIOKafkaClient, logs: Sequence[TopicPartition]) -> list[TopicPartition]:
@@ -52,14 +51,19 @@ async def was_committed(
     still_open: Collection[TopicPartition],
 ) -> bool:
     """Whether what stands open belongs to a transaction that has ended as committed elsewhere in
-    ``logs``. Its records all have the same time; in a log that brokers give times of their own
-    nothing can be told.
+    ``logs``, however long ago: its owner does not notice what a log has missed, and goes on. All
+    records of a transaction have the same time, and a partition's next one has a later one; in a
+    log that brokers give times of their own nothing can be told.
     """
-    tails = [await _tail(arguments, tp, tp in still_open) for tp in logs]
-    known = [tail for tail in tails if tail is not None]
-    times = {tail.at_ms for tail in known if tail.is_open}
+    times = set[int]()
+    for tp in still_open:
+        times |= await _asked(arguments, "read_uncommitted", tp, _newest_ms, set[int]())
     # Of several times some are those of a zombie, which nobody is to see.
-    return len(times) == 1 and any(tail.is_visible and tail.at_ms in times for tail in known)
+    if len(times) != 1:
+        return False
+    is_visible = partial(_is_visible, at_ms=times.pop())
+    ended = [tp for tp in logs if tp not in still_open]
+    return any([await _asked(arguments, "read_committed", tp, is_visible, False) for tp in ended])
 
 
 async def _ends(
@@ -97,37 +101,46 @@ async def _ends_of(
     return found
 
 
-async def _tail(arguments: Mapping[str, Any], tp: TopicPartition, is_open: bool) -> Tail | None:
-    """None for a log without records, or one that this worker may not read."""
-    try:
-        newest = await _newest(arguments, tp, "read_uncommitted")
-        if newest is None or is_open:
-            return None if newest is None else Tail(newest[1], False, True)
-        return Tail(newest[1], newest == await _newest(arguments, tp, "read_committed"), False)
-    except TopicAuthorizationFailedError:
-        log.warning("%s cannot be read; what became of its newest records stays unknown.", tp.topic)
-        return None
-
-
-async def _newest(
-    arguments: Mapping[str, Any], tp: TopicPartition, isolation: str
-) -> tuple[int, int] | None:
-    """Offset and time (epoch ms) of the newest record."""
+async def _asked(
+    arguments: Mapping[str, Any],
+    isolation: str,
+    tp: TopicPartition,
+    question: Callable[[AIOKafkaConsumer, TopicPartition], Awaitable[T]],
+    unknown: T,
+) -> T:
+    """What a reader of a log answers; ``unknown`` for a log that this worker may not read."""
     consumer = AIOKafkaConsumer(
         **arguments, group_id=None, isolation_level=isolation, enable_auto_commit=False
     )
     await consumer.start()
     try:
-        begin, end = (await extents(consumer, [tp]))[tp]
-        look, found = LOOK_RECORDS, None
-        while begin < end and found is None:
-            stretch = Extent(max(begin, end - look), end)
-            async for chunk in read_partition(consumer, tp, stretch):
-                for row in chunk:
-                    found = row.offset, row.timestamp
-            if stretch.begin == begin:
-                break
-            look *= 8
-        return found
+        return await question(consumer, tp)
+    except TopicAuthorizationFailedError:
+        log.warning("%s cannot be read; what became of its newest records stays unknown.", tp.topic)
+        return unknown
     finally:
         await consumer.stop()
+
+
+async def _newest_ms(consumer: AIOKafkaConsumer, tp: TopicPartition) -> set[int]:
+    """Time (epoch ms) of the newest record, markers left out; none of a log without records."""
+    begin, end = (await extents(consumer, [tp]))[tp]
+    look, found = LOOK_RECORDS, set[int]()
+    while begin < end and not found:
+        stretch = Extent(max(begin, end - look), end)
+        async for chunk in read_partition(consumer, tp, stretch):
+            found = {row.timestamp for row in chunk[-1:]} or found
+        if stretch.begin == begin:
+            break
+        look *= 8
+    return found
+
+
+async def _is_visible(consumer: AIOKafkaConsumer, tp: TopicPartition, at_ms: int) -> bool:
+    """Whether a record of that time (epoch ms) is among those that the consumer sees."""
+    begin, end = (await extents_since(consumer, [tp], at_ms))[tp]
+    stretch = Extent(begin, min(end, begin + MOMENT_RECORDS))
+    async for chunk in read_partition(consumer, tp, stretch):
+        if any(row.timestamp == at_ms for row in chunk):
+            return True
+    return False

@@ -104,3 +104,53 @@ def test_what_stands_open_ends_as_the_rest_of_it_did(
         await asyncio.gather(first.close(), second.close())
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["committed", "aborted"])
+def test_what_its_owner_left_behind_long_ago_ends_as_the_rest_of_it_did(
+    kafka: str, topic_prefix: str, commits: bool
+) -> None:
+    """Nothing tells an owner that a log has missed a marker: it goes on, with other topics."""
+
+    async def scenario() -> None:
+        shell = config(kafka, topic_prefix + "a", partitions=1)
+        await make_topics(kafka, shell.app_id, partitions=1)
+        await make_changelog(shell, {})
+        delivery = ExactlyOnce(shell)
+        first = await delivery.open(0)
+        assert isinstance(first, Transactional)
+        topic = shell.outputs["anomalies"]
+        await leave_open(first, results(shell, 2, 2_000), [TopicPartition(topic, 0)], commits)
+        for number in range(3, 200):
+            few = results(shell, number, at_ms=1_000 * number)
+            others = {name: rows for name, rows in few.outputs.items() if name != topic}
+            await first.commit(first.pack(few._replace(outputs=others)))
+        second = await delivery.open(0)
+        await second.commit(second.pack(results(shell, 200, at_ms=200_000)))
+        rows = (await read_all(kafka, topic, 1))[0]
+        assert [row.value for row in rows] == ([b"2", b"200"] if commits else [b"200"])
+        await asyncio.gather(first.close(), second.close())
+
+    asyncio.run(scenario())
+
+
+def test_the_next_transaction_ends_what_the_last_one_left_open(
+    kafka: str, topic_prefix: str
+) -> None:
+    async def scenario() -> None:
+        shell = config(kafka, topic_prefix + "a", partitions=1)
+        await make_topics(kafka, shell.app_id, partitions=1)
+        await make_changelog(shell, {})
+        owner = await ExactlyOnce(shell).open(0)
+        assert isinstance(owner, Transactional)
+        topic = shell.outputs["anomalies"]
+        await leave_open(owner, results(shell, 2, 2_000), [TopicPartition(topic, 0)], True)
+        owner._expected = [TopicPartition(topic, 0)]
+        few = results(shell, 3, at_ms=3_000)
+        others = {name: rows for name, rows in few.outputs.items() if name != topic}
+        await owner.commit(owner.pack(few._replace(outputs=others)))
+        rows = (await read_all(kafka, topic, 1))[0]
+        assert [row.value for row in rows] == [b"2"]
+        await owner.close()
+
+    asyncio.run(scenario())
