@@ -118,7 +118,7 @@ def test_what_would_take_hours_is_sampled_and_sees_all_items_at_the_end() -> Non
 def test_actions_are_foretold_without_items_that_have_few_events() -> None:
     many, few = spec_of(items=12, width=8), spec_of(items=2, width=8)
     recipe, log = PRESETS["small"], learnable_log(many, users=10)
-    assert with_behaviour(recipe, log, many).behaviour_units == 3
+    assert with_behaviour(recipe, log, many).behaviour_units == 2
     assert with_behaviour(recipe, log, few) == recipe
     assert with_behaviour(PRESETS["histories"], log, many) == PRESETS["histories"]
     silent = msgspec.structs.replace(log, action=np.full_like(log.action, 2))
