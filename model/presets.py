@@ -101,8 +101,8 @@ COSTLY_SCORES = 15_000_000_000
 HOPELESS_SCORES = 200_000_000_000
 
 # Events to an item below which the next action is better foretold without items (measured at 2 and
-# at 8), and the share of the hidden units that do so then: with more of them next items are foretold
-# worse, with fewer rare actions never.
+# at 8), and the share of the hidden units that do so then: with more of them next items are
+# foretold worse, with fewer rare actions never.
 FEW_EVENTS = 20
 # And those below which a log of any size is learned as a sparse one (measured at 17 and 20).
 SPARSE_EVENTS = 25
