@@ -49,9 +49,3 @@ def kept_entries(units: Mask) -> dict[str, Mask]:
 def held(hidden: Tensor, units: Tensor | None) -> Tensor:
     """Hidden states [M, H] whose ``units`` [H] a loss does not move."""
     return hidden if units is None else torch.where(units, hidden.detach(), hidden)  # [M, H]
-
-
-def spared(dropped: Tensor, whole: Tensor, units: Tensor | None) -> Tensor:
-    """Inputs [b, T, H] that were ``dropped`` in part, but for the ``units`` [H]: dropout is against
-    learning items by heart, and what reads none only learns the less for it."""
-    return dropped if units is None else torch.where(units, whole, dropped)  # [b, T, H]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.augment import substitutes_of, with_cold_items, with_masked_items, with_substitutes
-from model.behaviour_units import held, spared
+from model.behaviour_units import held
 from model.checkpoint import NORM_FLOOR
 from model.config import TrainConfig
 from model.data import NONE, Segments, Targets, padded_places, recency_weights
@@ -113,7 +113,7 @@ def batch_loss(
     shown = tokens._replace(item=_shown_items(tokens.item, columns, spec, config, generator))
     embedded = net.embed(TokenBatch(*(column[mine] for column in shown)))  # [b, T, H]
     among = Among(mine.start, len(batch))
-    inputs = spared(drop(embedded, config.input_dropout, generator, among), embedded, units)
+    inputs = drop(embedded, config.input_dropout, generator, among)
     asking = _Asking(
         net, columns, torch.from_numpy(places), torch.from_numpy(scored), mine, config, generator,
         progress, units,

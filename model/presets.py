@@ -1,6 +1,7 @@
 """Named ways to train, and the choice among them by what a log is like, never by its name."""
 
 from collections.abc import Mapping
+from math import log2
 from types import MappingProxyType
 
 import msgspec
@@ -90,6 +91,10 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 # Fewer targets than these ask for more epochs; fewer than those, for many small steps.
 SMALL_TARGETS = 150_000
 TINY_TARGETS = 4_000
+# With so few sequences a step is worth its time; and where next actions are foretold, which takes
+# more steps, with half as many (of 128, 64, 32 and 16, measured at 21,000 targets).
+LEAST_BATCH = 64
+LEAST_ACTION_BATCH = 32
 # What is dropped besides at a ninth of SMALL_TARGETS; at four ninths it is nothing yet.
 MORE_DROPOUT = 0.1
 SMALL_HISTORIES = 20_000
@@ -155,8 +160,9 @@ def preset_for(name: str, log: EventLog, spec: ModelSpec) -> TrainConfig:
 
 
 def lasting(recipe: TrainConfig, item_targets: int) -> TrainConfig:
-    """The recipe with more epochs the fewer targets there are, by the root, so that the steps in
-    all become fewer by the root, too; and of few targets more is dropped, which epochs make up."""
+    """The recipe with more epochs the fewer targets there are, by the root, and batches as much
+    smaller, to a power of two: what is read in all becomes less by the root, and the steps hardly.
+    Of few targets more is dropped, which epochs make up."""
     longer = max(1.0, SMALL_TARGETS / max(1, item_targets)) ** 0.5
     more = MORE_DROPOUT * min(1.0, max(0.0, longer / 1.5 - 1))
     dropout = round(recipe.input_dropout + more, 2)
@@ -164,6 +170,7 @@ def lasting(recipe: TrainConfig, item_targets: int) -> TrainConfig:
     return msgspec.structs.replace(
         recipe,
         epochs=round(recipe.epochs * longer * slower),
+        batch_sequences=max(LEAST_BATCH, 2 ** int(log2(recipe.batch_sequences / longer))),
         input_dropout=dropout,
         hidden_dropout=dropout,
     )
@@ -195,8 +202,11 @@ def with_behaviour(recipe: TrainConfig, log: EventLog, spec: ModelSpec) -> Train
     has_actions = len(np.unique(log.action[follows])) > 1
     if not has_actions or recipe.net != "gru" or log.events >= FEW_EVENTS * spec.item_count:
         return recipe
-    units = round(BEHAVIOUR_SHARE * spec.hidden_width)
-    return msgspec.structs.replace(recipe, behaviour_units=units)
+    return msgspec.structs.replace(
+        recipe,
+        behaviour_units=round(BEHAVIOUR_SHARE * spec.hidden_width),
+        batch_sequences=max(LEAST_ACTION_BATCH, recipe.batch_sequences // 2),
+    )
 
 
 def suited(traits: LogTraits, spec: ModelSpec) -> str:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.behaviour_units import chosen_units, found_units, held, kept_entries, spared
+from model.behaviour_units import chosen_units, found_units, held, kept_entries
 from model.config import ConfigError, TrainConfig
 from model.fit import Fitting
 from model.guide import NO_GUIDE, Guide
@@ -92,27 +92,6 @@ def test_losses_leave_them_alone_where_they_are_held() -> None:
     (slope,) = torch.autograd.grad(held(hidden, torch.from_numpy(UNITS)).sum(), hidden)
     assert (slope == 0).all(0).tolist() == UNITS.tolist()
     assert held(hidden, None) is hidden
-
-
-def test_dropout_leaves_their_inputs_whole() -> None:
-    units, whole = torch.from_numpy(UNITS), torch.ones(2, 3, 8)
-    assert (spared(torch.zeros(2, 3, 8), whole, units) == units).all()
-    dropped = torch.zeros(2, 3, 8)
-    assert spared(dropped, whole, None) is dropped
-    # What the head of actions learns of them does not depend on how much is dropped of the others.
-    slopes = []
-    for share in (0.0, 0.5):
-        config = msgspec.structs.replace(
-            CONFIG, input_dropout=share, hidden_dropout=0.0, block_dropout=0.0, clip_norm=1e6
-        )
-        fitting = Fitting(LOG, SPEC, config, 1)
-        batches = fitting.batches(0)
-        fitting.step(0, 0, len(batches), batches[0])
-        grads = {name: parameter.grad for name, parameter in fitting.net.named_parameters()}
-        slopes.append((grads["action_head.weight"][:, UNITS], grads["item_embedding"]))
-    (action, item), (same_action, other_item) = slopes
-    torch.testing.assert_close(action, same_action)
-    assert not torch.equal(item, other_item)
 
 
 def test_the_item_loss_moves_the_others_alone() -> None:

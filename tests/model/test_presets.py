@@ -13,6 +13,7 @@ from model.presets import (
     FEW_EVENTS,
     HOPELESS_SCORES,
     LAST_FULL_SHARE,
+    LEAST_BATCH,
     MORE_DROPOUT,
     PRESETS,
     SMALL_HISTORIES,
@@ -70,7 +71,7 @@ def test_auto_finds_one_and_the_name_is_part_of_no_choice() -> None:
 
 
 @given(st.integers(1, 10_000_000), st.integers(1, 10_000_000))
-def test_fewer_targets_get_more_epochs_and_fewer_steps(one: int, other: int) -> None:
+def test_fewer_targets_get_more_epochs_and_smaller_batches(one: int, other: int) -> None:
     recipe, (few, many) = PRESETS["sparse_sessions"], sorted((one, other))
     found = [lasting(recipe, targets) for targets in (few, many)]
     epochs = [each.epochs for each in found]
@@ -80,6 +81,9 @@ def test_fewer_targets_get_more_epochs_and_fewer_steps(one: int, other: int) -> 
     assert found[0].input_dropout <= recipe.input_dropout + MORE_DROPOUT
     # But for an epoch, by which the number is rounded.
     assert few * (epochs[0] - 1) <= many * epochs[1]
+    sizes = [each.batch_sequences for each in found]
+    assert LEAST_BATCH <= sizes[0] <= sizes[1] <= recipe.batch_sequences
+    assert all(size.bit_count() == 1 for size in sizes)
     assert lasting(recipe, SMALL_TARGETS) == recipe
 
 
