@@ -206,6 +206,8 @@ def with_behaviour(recipe: TrainConfig, log: EventLog, spec: ModelSpec) -> Train
         recipe,
         behaviour_units=round(BEHAVIOUR_SHARE * spec.hidden_width),
         batch_sequences=max(LEAST_ACTION_BATCH, recipe.batch_sequences // 2),
+        # The items' loss does not move these units, and the heads' hardly moves the others.
+        head_weight=max(1.0, recipe.head_weight),
     )
 
 
