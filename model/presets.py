@@ -194,9 +194,10 @@ def affordable(recipe: TrainConfig, scores: int) -> TrainConfig:
 
 
 def with_behaviour(recipe: TrainConfig, log: EventLog, spec: ModelSpec) -> TrainConfig:
-    """The recipe with hidden units that read no items, where there are actions to foretell and too
-    few events to an item to learn from it. A session's first event may have an action of its own:
-    that says its place, and is nothing to foretell."""
+    """The recipe with hidden units that read no items, and for them smaller batches and a heads'
+    weight of 1, where there are actions to foretell and too few events to an item to learn from it.
+    A session's first event may have an action of its own: that says its place, and is nothing to
+    foretell."""
     follows = np.ones(log.events, bool)
     follows[log.session_start[:-1]] = False
     has_actions = len(np.unique(log.action[follows])) > 1

@@ -29,12 +29,16 @@ def met(
     Raises TimeoutError after ``patience_seconds``.
     """
     until = now() + patience_seconds
+
+    def late() -> bool:
+        return now() > until
+
     if rank == 0:
-        _gather(store, set(range(1, size)), word, lambda: now() > until)
+        _gather(store, set(range(1, size)), word, late)
         return PrefixStore(word, store)
     store.set(f"came/{rank}", word)
     while (answer := _read(store, f"answer/{rank}").split())[:1] != [word]:
-        _pause("the first process of the team", lambda: now() > until)
+        _pause("the first process of the team", late)
     store.set(f"heard/{rank}", answer[1])
     return PrefixStore(answer[1], store)
 

@@ -23,8 +23,8 @@ from tests.kafka.ledger import (
 
 pytestmark = pytest.mark.kafka
 
-READY_SECONDS = 20.0
-STOP_SECONDS = 10.0
+READY_SECONDS = 10.0
+STOP_SECONDS = 5.0
 
 
 async def until_processed(kafka: str, app_id: str, count: int) -> None:

@@ -114,13 +114,10 @@ class Transactional:
     async def commit(self, packed: list[Packed]) -> int:
         beginning, self._beginning = self._beginning, None
         await (self._begin() if beginning is None else beginning)
-        changelog_end = await self.send(packed)
+        changelog_end = await send(self.producer, packed, self.partition)
         self._expected = [TopicPartition(p.topic, self.partition) for p in packed if p.batches]
         await self.producer.commit_transaction()
         return changelog_end
-
-    async def send(self, packed: list[Packed]) -> int:
-        return await send(self.producer, packed, self.partition)
 
     async def close(self) -> None:
         if self._beginning is not None:

@@ -62,8 +62,12 @@ async def was_committed(
     if len(times) != 1:
         return False
     is_visible = partial(_is_visible, at_ms=times.pop())
-    ended = [tp for tp in logs if tp not in still_open]
-    return any([await _asked(arguments, "read_committed", tp, is_visible, False) for tp in ended])
+    for tp in logs:
+        if tp not in still_open and await _asked(
+            arguments, "read_committed", tp, is_visible, False
+        ):
+            return True
+    return False
 
 
 async def _ends(

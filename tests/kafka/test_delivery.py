@@ -19,6 +19,7 @@ from stream_app.kafka.delivery import (
 from stream_app.kafka.packing import OVERSIZED
 from stream_app.kafka.produce_requests import LAYOUT
 from stream_app.kafka.producers import is_fenced
+from stream_app.kafka.sending import send
 from stream_app.kafka.shell_config import BATCH_BYTES, ShellConfig
 from tests.kafka.counting import config
 from tests.kafka.ledger import make_topics, read_all
@@ -70,7 +71,7 @@ def test_outputs_and_changes_become_visible_together_or_not_at_all(
         # The second is cut off before its end, as a killed process would be.
         assert isinstance(first, Transactional)
         await first.producer.begin_transaction()
-        await first.send(first.pack(results(shell, 9)))
+        await send(first.producer, first.pack(results(shell, 9)), first.partition)
         second = await delivery.open(0)
         (prediction,) = (await read_all(kafka, shell.outputs["predictions"], 1))[0]
         assert (prediction.key, prediction.value) == (b"k", b"5")

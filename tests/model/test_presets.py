@@ -13,6 +13,7 @@ from model.presets import (
     FEW_EVENTS,
     HOPELESS_SCORES,
     LAST_FULL_SHARE,
+    LEAST_ACTION_BATCH,
     LEAST_BATCH,
     MORE_DROPOUT,
     PRESETS,
@@ -123,6 +124,11 @@ def test_actions_are_foretold_without_items_that_have_few_events() -> None:
     many, few = spec_of(items=12, width=8), spec_of(items=2, width=8)
     recipe, log = PRESETS["small"], learnable_log(many, users=10)
     assert with_behaviour(recipe, log, many).behaviour_units == 2
+    sparse = PRESETS["sparse_sessions"]
+    found = with_behaviour(sparse, log, many)
+    assert found.batch_sequences == sparse.batch_sequences // 2
+    assert found.head_weight > sparse.head_weight
+    assert with_behaviour(recipe, log, many).batch_sequences == LEAST_ACTION_BATCH
     assert with_behaviour(recipe, log, few) == recipe
     assert with_behaviour(PRESETS["histories"], log, many) == PRESETS["histories"]
     silent = msgspec.structs.replace(log, action=np.full_like(log.action, 2))
